@@ -1,0 +1,81 @@
+"""The few shapes that cross rooms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+Kind = Literal["class", "labels", "number"]
+"""What a target is: one class, several labels at once, or a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What a network wants to see: the one source of size, crop and normalisation for training and for use.
+
+    Args:
+        size: Height and width in pixels of the network's input.
+        mean: What is subtracted from a channel whose values lie in [0, 1]; one value a channel.
+        std: What it is then divided by; one value a channel.
+        interpolation: The kernel of the (antialiased) resize.
+        crop_pct: The side of the central crop as a share of the resized shorter side, in (0, 1].
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    crop_pct: float = 0.875
+
+    @property
+    def in_chans(self) -> int:
+        """The number of channels of the network's input."""
+        return len(self.mean)
+
+    @property
+    def resize(self) -> int:
+        """The length in pixels of the shorter side before the central crop."""
+        # The small addend keeps 224 / (224 / 232) from falling to 231.
+        return math.floor(min(self.size) / self.crop_pct + 1e-6)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
+        """The inverse of `to_dict`."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+class Batch(NamedTuple):
+    """Some examples, ready for a network.
+
+    inputs: (N, C, H, W), uint8 in 0..255 or float32 in 0..1, not yet normalised: the network does that.
+    target: (N,) int64 for a class, (N, K) float32 for labels, (N,) float32 for a number.
+    index: (N,) int64, the row of each example in the table of examples.
+    """
+
+    inputs: Tensor
+    target: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of layers that is frozen, or given a rate, as one.
+
+    Args:
+        name: How it is shown to people, `layer3` say.
+        parameters: The names, in the network's `named_parameters()`, of all that it holds.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
