@@ -1,0 +1,81 @@
+"""Fine-tune a pretrained backbone on your own data, and get back a model that can be trusted."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.options import Data as Data
+    from .errors import ConfigError as ConfigError
+    from .errors import DataError as DataError
+    from .errors import FinetuneError as FinetuneError
+    from .errors import RunFolderError as RunFolderError
+    from .errors import TrainingError as TrainingError
+    from .errors import WeightsError as WeightsError
+    from .estimator import ImageClassifier as ImageClassifier
+    from .estimator import ImageRegressor as ImageRegressor
+    from .fit import evaluate as evaluate
+    from .fit import fit as fit
+    from .model import Model as Model
+    from .model import load as load
+    from .models.backbones import list_backbones as list_backbones
+    from .models.options import Backbone as Backbone
+    from .models.options import LinearHead as LinearHead
+    from .models.options import MLPHead as MLPHead
+    from .recipe import Recipe as Recipe
+    from .recipe import read_recipe as read_recipe
+    from .tasks.options import Classify as Classify
+    from .tasks.options import Regress as Regress
+    from .tasks.options import Tag as Tag
+    from .training.freeze import frozen as frozen
+    from .training.phases import run_phases as run_phases
+    from .training.plan import Phase as Phase
+    from .training.plan import Plan as Plan
+    from .training.rates import param_groups as param_groups
+
+# Where each public name lives. It is imported when it is first asked for, so that `import finetune` costs nothing.
+_PLACES = {
+    "Backbone": "models.options",
+    "Classify": "tasks.options",
+    "ConfigError": "errors",
+    "Data": "data.options",
+    "DataError": "errors",
+    "FinetuneError": "errors",
+    "ImageClassifier": "estimator",
+    "ImageRegressor": "estimator",
+    "LinearHead": "models.options",
+    "MLPHead": "models.options",
+    "Model": "model",
+    "Phase": "training.plan",
+    "Plan": "training.plan",
+    "Recipe": "recipe",
+    "Regress": "tasks.options",
+    "RunFolderError": "errors",
+    "Tag": "tasks.options",
+    "TrainingError": "errors",
+    "WeightsError": "errors",
+    "evaluate": "fit",
+    "fit": "fit",
+    "frozen": "training.freeze",
+    "list_backbones": "models.backbones",
+    "load": "model",
+    "param_groups": "training.rates",
+    "read_recipe": "recipe",
+    "run_phases": "training.phases",
+}
+
+__all__ = sorted(_PLACES)  # the table is the one list of public names
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'finetune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

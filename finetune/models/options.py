@@ -59,7 +59,7 @@ class Backbone:
         weights: "default" for the library's own download, "none" for random numbers, or the path of a
             `.safetensors`, `.pth` or `.pt` file or of a saved model's folder.
         args: Arguments passed through to the network's constructor, `{"pad_type": "same"}` say.
-        in_chans: Channels of the pictures.
+        in_chans: Channels of the pictures; None for the network's own, which is 3, and 1 for the lecture's grey nets.
         mean: Overrides the weights' own normalisation: one number, or one a channel.
         std: Likewise.
         input_size: Overrides the side in pixels of the network's input.
@@ -70,7 +70,7 @@ class Backbone:
     name: str
     weights: str = field(default="default", kw_only=True)
     args: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    in_chans: int = field(default=3, kw_only=True)
+    in_chans: int | None = field(default=None, kw_only=True)
     mean: float | tuple[float, ...] | None = field(default=None, kw_only=True)
     std: float | tuple[float, ...] | None = field(default=None, kw_only=True)
     input_size: int | None = field(default=None, kw_only=True)
@@ -81,12 +81,13 @@ class Backbone:
         wrong = []
         if not self.name:
             wrong.append("The backbone has no name. Expected one of `finetune backbones`, resnet50 say.")
-        if self.in_chans < 1:
+        if self.in_chans is not None and self.in_chans < 1:
             wrong.append(f"in_chans must be 1 or more. Got {self.in_chans}.")
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) not in (1, self.in_chans):
-                wrong.append(f"{name} takes one number, or one for each of the {self.in_chans} channels. Got {value}.")
+            channels = self.in_chans or 3
+            if isinstance(value, tuple) and len(value) not in (1, channels):
+                wrong.append(f"{name} takes one number, or one for each of the {channels} channels. Got {value}.")
         if self.std is not None and min(self.std if isinstance(self.std, tuple) else (self.std,)) <= 0:
             wrong.append(f"std must be above 0. Got {self.std}.")
         if self.input_size is not None and self.input_size < 1:
@@ -95,19 +96,22 @@ class Backbone:
             raise ConfigError("\n".join(wrong))
 
     @classmethod
-    def from_module(cls, module: Any, *, head: str, input_size: int, mean: Any = 0.5, std: Any = 0.5) -> Backbone:
+    def from_module(
+        cls, module: Any, *, head: str, input_size: int, in_chans: int = 3, mean: Any = 0.5, std: Any = 0.5
+    ) -> Backbone:
         """A network of one's own.
 
         Args:
-            module: A `torch.nn.Module` that takes (N, C, H, W) pictures. It is used as it is, its weights included.
+            module: A `torch.nn.Module` that takes (N, C, H, W) pictures. It is copied as it is, its weights included.
             head: The dotted name of the layer inside it that gives the answer, `fc` say: it is replaced.
             input_size: Side in pixels of its input.
+            in_chans: Channels of its input.
             mean: What its pictures, in [0, 1], are normalised with.
             std: Likewise.
         """
         return cls(
             f"module/{type(module).__name__}", weights="none", args={"head": head}, mean=mean, std=std,
-            input_size=input_size, module=module,
+            in_chans=in_chans, input_size=input_size, module=module,
         )  # fmt: skip
 
     def check(self) -> None:

@@ -1,0 +1,299 @@
+"""The command line: the same words as in Python."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from .errors import ConfigError, FinetuneError
+from .fit import fit as fit_function
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+IN_PYTHON_ONLY = ("callbacks", "logger", "trainer", "verbose")
+SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", "no_header", "root", "label_from",
+                "on_corrupt")  # fmt: skip
+JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
+Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and leaves with its exit code."""
+    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Runs one command.
+
+    Returns:
+        0 when all went well, 1 when some pictures could not be answered, 2 for anything the user can mend, 130 when
+        it was stopped.
+    """
+    try:
+        result = app(list(_joined(arguments)), standalone_mode=False, prog_name="finetune")
+    except FinetuneError as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
+        return 2
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort) as error:
+        notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        print(f"\nfinetune: stopped.{notes}", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough: `finetune backbones | head`.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except Exception as error:
+        if not _is_usage(error):
+            raise
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether click refuses the arguments; typer carries its own copy of click, so the name decides."""
+    return any(cls.__name__ == "ClickException" for cls in type(error).__mro__)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Lets `--mean` and `--std` take several numbers in a row, as one value with commas."""
+    out: list[str] = []
+    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?,?$", re.IGNORECASE)
+    taking = False
+    for argument in arguments:
+        if taking and number.match(argument) and number.match(out[-1].rsplit(",", 1)[-1] or "0"):
+            out[-1] = f"{out[-1].rstrip(',')},{argument.rstrip(',')}"
+            continue
+        taking = argument in ("--mean", "--std") or (taking and bool(out) and out[-1] in ("--mean", "--std"))
+        out.append(argument)
+    return out
+
+
+def _options_of(function: Callable[..., Any], names: Sequence[str]) -> list[inspect.Parameter]:
+    """Options for the command line from a function's signature and the Args of its docstring."""
+    hints, said = get_type_hints(function, localns=_LOCAL), _arguments(function.__doc__ or "")
+    signature = inspect.signature(function)
+    return [_option(name, hints[name], signature.parameters[name].default, said[name]) for name in names]
+
+
+def _option(name: str, hint: Any, default: Any, text: str) -> inspect.Parameter:
+    flag = f"--{name.replace('_', '-')}"
+    text = re.sub(r"\[([^\]]+)\]\.$", r"(default: \1).", text)
+    annotation: Any
+    kinds = (
+        [a for a in get_args(hint) if a is not type(None)]
+        if get_args(hint) and get_origin(hint) is not Literal
+        else [hint]
+    )
+    options: dict[str, Any] = {"help": text}
+    if bool in kinds:
+        annotation, default = bool, False
+    elif kinds == [int] or kinds == [float] or kinds == [str] or (len(kinds) == 1 and get_origin(kinds[0]) is Literal):
+        annotation = kinds[0] | None
+    else:
+        # Values of several types: numbers with commas, name=value pairs, names with commas.
+        annotation = str | None
+        options["metavar"] = _METAVARS.get(name, "TEXT")
+    if name == "backbone_arg":
+        annotation, default = list[str] | None, None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default,
+        annotation=Annotated[annotation, typer.Option(flag, **options)],
+    )  # fmt: skip
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    """The lines of a docstring's Args section, by name."""
+    section = re.search(r"Args:\n(.*?)\n\n", inspect.cleandoc(doc) + "\n\n", re.DOTALL)
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def _parsed(words: dict[str, Any]) -> dict[str, Any]:
+    """Texts of the command line as the values that Python takes."""
+    out = dict(words)
+    for name in ("mean", "std"):
+        if isinstance(out.get(name), str):
+            out[name] = _numbers(name, out[name])
+    if out.get("backbone_arg"):
+        out["backbone_arg"] = dict(_pair(text) for text in out["backbone_arg"])
+    elif "backbone_arg" in out:
+        out["backbone_arg"] = None
+    if isinstance(out.get("devices"), str) and out["devices"].isdigit():
+        out["devices"] = int(out["devices"])
+    if isinstance(out.get("class_weight"), str) and "=" in out["class_weight"]:
+        pairs = dict(_pair(text) for text in out["class_weight"].split(","))
+        out["class_weight"] = pairs
+    if out.get("no_header") is False:
+        out["no_header"] = None
+    return out
+
+
+def _numbers(name: str, text: str) -> float | tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f'--{name} takes one number, or one a channel: --{name} 0.5, --{name} 0.485,0.456,0.406. Got "{text}".'
+        ) from None
+    return values[0] if len(values) == 1 else values
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f'Expected NAME=VALUE, pad_type=same say. Got "{text}".')
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        named = {"true": True, "false": False, "none": None}
+        return name, named.get(value.lower(), value)
+
+
+_METAVARS = {
+    "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE", "target": "COLUMN[,COLUMN...]",
+    "class_weight": "balanced|NAME=WEIGHT,...", "devices": "N|auto|0,1,...", "out": "FOLDER", "recipe": "RUN|FILE",
+}  # fmt: skip
+
+
+class _Stand:
+    """Stands for annotations that cost an import and that the command line does not show."""
+
+
+_LOCAL = {"Model": _Stand, "Metrics": _Stand}
+
+
+def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name: str, text: str) -> None:
+    """Registers a command whose options are those of `function` and, after them, `extra`."""
+    own = inspect.signature(function, eval_str=True)
+    fixed = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    first = [p for p in fixed if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    later = [p for p in fixed if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    def call(**words: Any) -> Any:
+        return function(**words)
+
+    call.__signature__ = inspect.Signature([*[p.replace(kind=p.KEYWORD_ONLY) for p in first], *extra, *later])  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]
+    app.command(name, help=text)(call)
+
+
+def _fit(
+    source: Annotated[str | None, typer.Argument(help="A folder of pictures, or a CSV, TSV or Parquet file.")] = None,
+    *,
+    as_json: JSON = False,
+    **words: Any,
+) -> int:
+    from rich.console import Console
+
+    console = Console(stderr=as_json)
+    model = fit_function(source, **_parsed(words), verbose=console)
+    if as_json:
+        _print_json(model.metrics)
+    else:
+        console.print(
+            f"The model is in {model.folder}, what is to be said of it in {model.folder / 'report.md'}", soft_wrap=True
+        )
+    return 130 if model.stopped else 0
+
+
+def _predict(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
+    *,
+    out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
+    as_json: JSON = False,
+) -> int:
+    from .predict import write_table
+
+    table = _load(run).predict(list(inputs), batch_size=batch_size, accelerator=accelerator)
+    if as_json:
+        print(table.to_json(orient="records", force_ascii=False, indent=2))  # noqa: T201
+    else:
+        write_table(table, out)
+    failed = int((table["error"] != "").sum())
+    if failed:
+        print(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.", file=sys.stderr)  # noqa: T201
+    return 1 if failed else 0
+
+
+def _evaluate(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    source: Annotated[str, typer.Argument(help="A folder of pictures, or a CSV, TSV or Parquet file.")],
+    *,
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
+    as_json: JSON = False,
+    **words: Any,
+) -> int:
+    words = {k: v for k, v in _parsed(words).items() if v is not None}
+    metrics = _load(run).evaluate(source, batch_size=batch_size, accelerator=accelerator, **words)
+    if as_json:
+        _print_json(metrics)
+    else:
+        from rich.console import Console
+
+        from .report.printed import metrics_table
+
+        Console().print(metrics_table(metrics))
+    return 0
+
+
+@app.command(help="Lists the backbones that can be named, timm's, torchvision's and our own.")
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="A pattern such as *resnet*.")] = "*",
+    as_json: JSON = False,
+) -> None:
+    """Prints the ids that match a pattern."""
+    from .models.backbones import list_backbones
+
+    found = list_backbones(pattern)
+    if as_json:
+        _print_json(found)
+    else:
+        print("\n".join(found))  # noqa: T201
+
+
+@app.command(help="Runs the main job on real handwritten digits: no network, under two minutes.")
+def demo(
+    out: Annotated[str, typer.Option(help="Folder for the pictures, the runs and the report.")] = "runs/demo",
+    seed: Annotated[int, typer.Option(help="Seeds the choice of pictures and the training.")] = 0,
+    as_json: JSON = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces an earlier demo.")] = True,
+) -> int:
+    """Shows that what was learned on one task helps on another."""
+    from .demo import run_demo
+
+    return run_demo(out, seed=seed, as_json=as_json)
+
+
+def _load(run: str) -> Any:
+    from .model import load
+
+    return load(run)
+
+
+def _print_json(values: Any) -> None:
+    print(json.dumps(values, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+_words = [name for name in inspect.signature(fit_function).parameters if name not in ("source", *IN_PYTHON_ONLY)]
+_command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretrained backbone on examples of your own.")
+_command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
+_command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
+         "Measures a model on examples whose answers are known.")  # fmt: skip

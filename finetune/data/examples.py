@@ -1,0 +1,217 @@
+"""Any source of examples -> one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ConfigError, DataError, listing, nearest
+from ..types import Kind
+from .folders import list_pictures, read_folder
+from .labels import natural_key
+from .listings import Listing, groups_from, part_of
+from .memory import list_memory
+from .options import Data
+from .tables import TABLES, list_table, read_table
+from .targets import parse_targets
+
+__all__ = ["Examples", "list_pictures", "read_examples"]
+
+COLUMNS = ("id", "source", "target", "group", "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """All examples of a source; no picture has been opened yet.
+
+    Args:
+        table: One row an example, numbered from 0: `id` (unique; the path relative to the source, or the row's
+            number), `source` (absolute path, or `array:N`), `target` (a class name, a tuple of label names, or a
+            number), `group` and `split` (or None), and every other column of the source.
+        kind: What the target is.
+        arrays: The pictures, where they were given in memory; `array:N` is the Nth of these.
+        notes: What was inferred, a sentence each, to be shown to the user.
+        delimiter: What separated several labels in one cell, or None.
+    """
+
+    table: pd.DataFrame
+    kind: Kind
+    arrays: Sequence[np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
+    delimiter: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Examples:
+        """These rows, in this order, numbered anew."""
+        return replace(self, table=self.table.iloc[np.asarray(indices, np.int64)].reset_index(drop=True))
+
+    @property
+    def targets(self) -> list[Any]:
+        """The target of each example."""
+        return list(self.table["target"])
+
+    def pictures(self) -> list[str | np.ndarray]:
+        """What to read for each example: a path, or the picture itself."""
+        return [self._picture(source) for source in self.table["source"]]
+
+    def _picture(self, source: str) -> str | np.ndarray:
+        if self.arrays is None:
+            return source
+        return self.arrays[int(source.removeprefix("array:"))]
+
+
+def read_examples(data: Data, *, for_training: bool = True) -> Examples:
+    """Reads a source's listing; opens no picture.
+
+    Args:
+        data: Where the examples are, and how to read them.
+        for_training: Whether there must be something to tell apart; evaluation takes a source of one class too.
+
+    Raises:
+        ConfigError: Options that do not fit the source.
+        DataError: Examples that cannot be used; the message says which.
+    """
+    found = _list_source(data, for_training)
+    notes = list(found.notes)
+    parsed = parse_targets(found.cells, kind=data.kind, delimiter=data.delimiter, folders=found.folders)
+    notes += parsed.notes
+    groups = found.groups
+    if data.group_from:
+        groups, note = groups_from(data.group_from, found.ids)
+        notes.append(note)
+    given = any(split is not None for split in found.splits)
+    table = pd.DataFrame(
+        {
+            "id": found.ids,
+            "source": found.sources,
+            # Objects, for pandas would turn None into NaN and labels' tuples into columns.
+            "target": pd.Series(parsed.values, dtype="float64" if parsed.kind == "number" else "object"),
+            "group": pd.Series(groups, dtype="object"),
+            "split": pd.Series([part_of(s, n) if given else None for n, s in enumerate(found.splits)], dtype="object"),
+        }
+    )
+    if found.extra is not None:
+        clash = {column: f"{column}_" for column in found.extra.columns if column in COLUMNS}
+        table = pd.concat([table, found.extra.rename(columns=clash)], axis=1)
+    table, repeated = _once(table)
+    examples = Examples(
+        table=table, kind=parsed.kind, arrays=found.arrays, notes=(*notes, *repeated), delimiter=parsed.delimiter
+    )
+    if for_training:
+        _check_learnable(examples, data.source)
+    return examples
+
+
+def _list_source(data: Data, for_training: bool) -> Listing:
+    source = data.source
+    root = Path(data.root) if data.root else None
+    if data.label_from and not (isinstance(source, (str, Path)) and Path(source).suffix.lower() not in TABLES):
+        raise ConfigError(
+            "label_from reads the names of files in a folder, but the source is no folder. Name a target instead."
+        )
+    if root and not root.is_dir():
+        raise DataError(f"The folder {root} (root) is not there.{_nearby(root)}")
+    if isinstance(source, pd.DataFrame):
+        return list_table(source, data, root, "The DataFrame")
+    if not isinstance(source, (str, Path)):
+        return list_memory(source, data, root)
+    path = Path(source)
+    if path.is_dir():
+        columns = [name for name in ("image", "target", "group", "split") if getattr(data, name)]
+        if columns:
+            raise ConfigError(
+                f"{' and '.join(columns)} name columns of a table, but {path} is a folder. "
+                f"Expected a CSV, TSV or Parquet file; for a folder, label_from and group_from read the file names."
+            )
+        return read_folder(path.absolute(), label_from=data.label_from, for_training=for_training)
+    if not path.exists():
+        raise DataError(
+            f"There is no folder or table {path}. Expected a folder of pictures, or a table.{_nearby(path)}"
+        )
+    if path.suffix.lower() not in TABLES:
+        raise DataError(
+            f"{path} is neither a folder nor a table. Expected a folder of pictures, or a file that ends in "
+            f"{', '.join(sorted(TABLES))}."
+        )
+    table, notes = read_table(path, no_header=data.no_header)
+    found = list_table(table, data, root or path.absolute().parent, str(path))
+    return replace(found, notes=[*notes, *found.notes])
+
+
+def _nearby(path: Path) -> str:
+    try:
+        return nearest(path.name, (entry.name for entry in path.absolute().parent.iterdir()))
+    except OSError:
+        return f" Its parent folder {path.parent} is not there either."
+
+
+def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keeps one row a picture, and refuses rows that contradict each other."""
+    again = table.duplicated("id", keep=False)
+    if not again.any():
+        return table, []
+    columns = ["target", "group", "split"]
+    odd = [
+        f"{name} ({' and '.join(str(value) for value in rows[column].drop_duplicates())})"
+        for name, rows in table[again].groupby("id", sort=False)
+        for column in columns
+        if rows[column].map(str).nunique() > 1
+    ]
+    if odd:
+        raise DataError(
+            f"{len(odd)} pictures are listed more than once with different answers: {listing(odd)}. Expected one "
+            f"target, one group and one part a picture: remove the wrong rows; several labels of one picture go "
+            f'into one cell ("cat|dog") or into one 0/1 column a label.'
+        )
+    once = table.drop_duplicates("id").reset_index(drop=True)
+    return once, [f"{len(table) - len(once)} rows that repeat a picture were left out."]
+
+
+def _check_learnable(examples: Examples, source: object) -> None:
+    """Refuses a source with nothing to tell apart, and parts whose classes training never sees."""
+    table, kind = examples.table, examples.kind
+    where = source if isinstance(source, (str, Path)) else "the source"
+    parts = set(table["split"])
+    train = table[table["split"] == "train"] if parts != {None} else table
+    if train.empty:
+        raise DataError(f"No example of {where} is for training; there are only {listing(sorted(parts))} parts.")
+    names = _names(train["target"], kind)
+    if kind == "number" and train["target"].nunique() == 1:
+        raise DataError(f"Every target of {where} is {train['target'].iloc[0]}. Expected numbers that differ.")
+    if kind == "class" and len(names) == 1:
+        raise DataError(
+            f'All {len(train)} training examples of {where} have one class, "{names[0]}". Expected two classes or more'
+            f"{_deeper(train['id'], source)}."
+        )
+    if kind == "labels" and not names:
+        raise DataError(f"No training example of {where} carries a label. Expected each label on at least one.")
+    unknown = sorted(set(_names(table["target"], kind)) - set(names), key=natural_key)
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of the classes in the validation or test part {'is' if len(unknown) == 1 else 'are'} "
+            f"not in train: {listing(unknown, 10)}. Expected only what train has: {listing(names, 10)}."
+            f"{nearest(unknown[0], names)}"
+        )
+
+
+def _names(targets: pd.Series[Any], kind: Kind) -> list[str]:
+    if kind == "number":
+        return []
+    found = set(targets) if kind == "class" else {name for names in targets for name in names}
+    return sorted(found, key=natural_key)
+
+
+def _deeper(ids: pd.Series[str], source: object) -> str:
+    """A hint where an archive was unpacked into a folder of its own: data/pets/cats, where data was given."""
+    tops = {tuple(name.split("/")[:2]) for name in ids if name.count("/") >= 2}
+    folders = {top[0] for top in tops}
+    if isinstance(source, (str, Path)) and Path(source).is_dir() and len(tops) > 1 and len(folders) == 1:
+        return f"; the classes may be the folders inside: give {Path(source) / folders.pop()} as the source"
+    return ""

@@ -1,0 +1,235 @@
+"""Table + reader + transform -> batches, the same for any number of workers and of ranks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import UnreadableError
+from ..types import Batch, ImageSpec
+from .examples import Examples
+from .readers import read_ahead, read_image
+from .transforms import TrainTransform, eval_transform, shrink_to, train_transform
+
+Place = tuple[int, int]
+"""The row of an example, and the epoch it is asked for in."""
+
+Sample = tuple[np.ndarray, Any, int]
+"""A picture (H, W, C), its target as numbers, and its row."""
+
+
+def cpu_count() -> int:
+    """How many processors this process may use, which in a container is fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def stack(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """(H, W, C) pictures -> (N, C, H, W); where some are float32 in 0..1, so become all."""
+    if len({picture.dtype for picture in pictures}) > 1:
+        pictures = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in pictures]
+    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+
+
+def stream(
+    examples: Examples,
+    spec: ImageSpec,
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> Iterator[tuple[np.ndarray, torch.Tensor, dict[int, str]]]:
+    """Pictures as in evaluation, in order, decoded ahead on threads: PIL lets go of the interpreter while it works.
+
+    Args:
+        examples: The table.
+        spec: What the network wants to see.
+        batch_size: Rows at a time.
+        threads: How many decode; one a processor if None.
+        indices: Which rows, in which order; all if None.
+
+    Yields:
+        The n rows that were read (int64), their pictures (n, C, H, W) uint8 in 0..255 or float32 in 0..1, and the
+        reason for each row that could not be read. n is 0 where none could.
+    """
+    pictures = examples.pictures()
+    rows = [int(row) for row in (range(len(examples)) if indices is None else indices)]
+    transform = eval_transform(spec)
+
+    def load(row: int) -> np.ndarray | str:
+        try:
+            return transform(read_image(pictures[row], in_chans=spec.in_chans))
+        except UnreadableError as error:
+            return str(error)
+
+    loaded = read_ahead(load, rows, threads or cpu_count(), ahead=max(16, 2 * batch_size))
+    for start in range(0, len(rows), batch_size):
+        results = {row: next(loaded) for row in rows[start : start + batch_size]}
+        read = {row: result for row, result in results.items() if not isinstance(result, str)}
+        errors = {row: result for row, result in results.items() if isinstance(result, str)}
+        empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
+        yield np.array(list(read), np.int64), stack(list(read.values())) if read else empty, errors
+
+
+class PictureDataset(Dataset[Sample | UnreadableError]):
+    """Examples by (row, epoch): a picture, its target and its row; or the error of one that cannot be read.
+
+    Args:
+        examples: The table.
+        targets: The targets as numbers, one row an example.
+        spec: What the network wants to see.
+        policy: How pictures are varied, a key of `transforms.POLICIES`; "none" gives them as in evaluation.
+        seed: With the epoch and the row it fixes how a picture is varied, whichever worker does it.
+    """
+
+    def __init__(self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int) -> None:
+        self._pictures = examples.pictures()
+        self._ids = list(examples.table["id"])
+        self._targets = targets
+        self._spec = spec
+        self._policy = policy
+        self._seed = seed
+        self._shrink_to = shrink_to(spec, policy)
+        self._transform: TrainTransform | None = None
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, place: Place) -> Sample | UnreadableError:
+        row, epoch = place
+        if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
+            self._transform = train_transform(self._spec, self._policy)
+        try:
+            picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
+        except UnreadableError as error:
+            return UnreadableError(f"{self._ids[row]}: {error}")
+        seed = int(np.random.SeedSequence((self._seed, epoch, row)).generate_state(1)[0])
+        return self._transform(picture, seed), self._targets[row], row
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_transform": None}
+
+
+class EpochSampler(Sampler[Place]):
+    """The rows of an epoch, shared out among ranks.
+
+    In training, N ranks of batch B take in each step the samples that one rank of batch N*B takes; all have the same
+    number of them, for which the last step may take some from the start again. In evaluation each row is
+    taken once, by one rank.
+
+    Args:
+        rows: The rows to take.
+        train: Whether to shuffle, anew in each epoch.
+        batch_size: Samples a rank and step.
+        seed: With the epoch it fixes the order.
+    """
+
+    def __init__(self, rows: Sequence[int] | np.ndarray, *, train: bool, batch_size: int, seed: int) -> None:
+        self._rows = np.asarray(rows, np.int64)
+        self._train = train
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order, and the variation of pictures, of the coming epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Place]:
+        # Asked for here and not in the constructor: loaders may be made before the ranks have found each other.
+        for row in self._share(*_rank_and_world()):
+            yield int(row), self._epoch
+
+    def __len__(self) -> int:
+        return len(self._share(*_rank_and_world()))
+
+    def _share(self, rank: int, world: int) -> np.ndarray:
+        if not self._train:
+            return self._rows[rank::world]
+        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._rows)
+        order = np.resize(order, -(-len(order) // world) * world)
+        step = self._batch_size * world
+        whole = len(order) // step * step
+        last = (len(order) - whole) // world
+        # BatchNorm cannot take a batch of one: it has no variance. One example less in an epoch costs nothing, since
+        # another one is left out next time; where it is all there is, it stays, and the network says what is wrong.
+        if last == 1 and whole and self._batch_size > 1:
+            last = 0
+        steps = order[:whole].reshape(-1, world, self._batch_size)[:, rank].reshape(-1)
+        return np.concatenate([steps, order[whole + rank * last : whole + (rank + 1) * last]])
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def collate(samples: Sequence[Sample | UnreadableError]) -> Batch | UnreadableError:
+    """Some samples of a `PictureDataset` -> a batch, or the first error among them."""
+    for sample in samples:
+        if isinstance(sample, UnreadableError):
+            return sample
+    pictures, targets, rows = zip(*samples, strict=True)
+    return Batch(stack(pictures), torch.from_numpy(np.stack(targets)), torch.tensor(rows))
+
+
+class PictureLoader(DataLoader[Any]):
+    """Batches of pictures; one that cannot be read stops the loop with its own words.
+
+    Raised in a worker, an error comes back with that worker's traceback in its message; so it travels as a value.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, UnreadableError):
+                raise batch
+            yield batch
+
+
+def make_loader(
+    examples: Examples,
+    targets: np.ndarray,
+    spec: ImageSpec,
+    *,
+    batch_size: int,
+    train: bool,
+    policy: str = "none",
+    seed: int = 0,
+    workers: int = 0,
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> PictureLoader:
+    """Batches of examples for a training loop.
+
+    What comes out depends on the seed and the epoch alone, not on the number of workers. Before each epoch
+    `loader.sampler.set_epoch(epoch)` is to be called, which Lightning does by itself.
+
+    Args:
+        examples: The table.
+        targets: The targets as numbers, one row an example of the table.
+        spec: What the network wants to see.
+        batch_size: Examples a rank and step.
+        train: Whether to shuffle. A last batch of a single example is then left out.
+        policy: How training pictures are varied; not used in evaluation.
+        seed: Fixes order and variation.
+        workers: Processes that decode, at most one a processor; 0 decodes in this one.
+        indices: Which rows of the table; all if None.
+    """
+    rows = np.arange(len(examples)) if indices is None else np.asarray(indices, np.int64)
+    workers = min(workers, cpu_count())
+    return PictureLoader(
+        PictureDataset(examples, targets, spec, policy=policy if train else "none", seed=seed),
+        batch_size=batch_size,
+        sampler=EpochSampler(rows, train=train, batch_size=batch_size, seed=seed),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        # A generator of its own: the loader draws its workers' seeds from the global one, and then dropout would
+        # depend on how many loaders there are.
+        generator=torch.Generator().manual_seed(seed),
+    )

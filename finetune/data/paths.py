@@ -1,0 +1,121 @@
+"""Where the pictures are that a table names."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ..errors import DataError, listing
+from .folders import walk
+from .listings import is_picture
+
+Names = dict[str, list[str]]
+
+
+class Located(NamedTuple):
+    """Pictures that a table names: the id and the absolute path of each, and notes."""
+
+    ids: list[str]
+    sources: list[str]
+    notes: list[str]
+
+
+def locate(values: Sequence[str], root: Path | None, where: str) -> Located:
+    """Finds the file that each cell of a path column means.
+
+    Args:
+        values: Paths as written: absolute or relative, with `/` or back-slashes, with or without extension.
+        root: What they are relative to. A file that is not where its cell says is searched for under it by name,
+            which finds `images/a.jpg` for `a`, and a path of the machine where the table was made.
+        where: The table's name in messages.
+
+    Raises:
+        DataError: Files that are missing, or cells that several files fit.
+    """
+    index = _Index(root)
+    sources: list[str] = []
+    missing: list[str] = []
+    for value in values:
+        path = index.find(value.strip())
+        if path is None:
+            missing.append(value)
+        else:
+            sources.append(path)
+    if missing:
+        several = (
+            f" {len(index.several)} of them fit several files, such as {listing(index.several, 1)}."
+            if index.several
+            else ""
+        )
+        raise DataError(
+            f"{len(missing)} of {len(values)} pictures that {where} names cannot be found: "
+            f"{listing([repr(value) for value in missing])}.{several} Looked in {index.root}. "
+            f"Expected paths relative to that folder: give another one as root, or remove these rows."
+        )
+    start = f"{index.root}{os.sep}"
+    ids = [Path(source.removeprefix(start)).as_posix() for source in sources]
+    notes = [f"{index.searched} pictures were found by name under {index.root}."] if index.searched else []
+    return Located(ids, sources, notes)
+
+
+class _Index:
+    """Listings of folders, each read once: asking the disk row by row takes minutes on a network drive."""
+
+    def __init__(self, root: Path | None) -> None:
+        self.root = os.path.normpath((root or Path()).absolute())
+        self.search = root is not None
+        self.searched = 0
+        self.several: list[str] = []
+        self._folders: dict[str, tuple[set[str], Names]] = {}
+        self._under: Names | None = None
+
+    def find(self, value: str) -> str | None:
+        if not value:
+            return None
+        for form in dict.fromkeys((value, value.replace("\\", "/"))):
+            folder, name = os.path.split(os.path.normpath(Path(self.root) / form))
+            exact, similar = self._listed(folder)
+            if name in exact:
+                return str(Path(folder) / name)
+            one = self._one(similar.get(name.lower(), []), value)
+            if one:
+                return str(Path(folder) / one)
+        if not self.search:
+            return None
+        one = self._one(self._anywhere().get(PurePosixPath(value.replace("\\", "/")).name.lower(), []), value)
+        self.searched += one is not None
+        return one
+
+    def _one(self, found: list[str], value: str) -> str | None:
+        if len(found) > 1:
+            self.several.append(f"{value!r} ({listing(found)})")
+        return found[0] if len(found) == 1 else None
+
+    def _listed(self, folder: str) -> tuple[set[str], Names]:
+        if folder not in self._folders:
+            try:
+                with os.scandir(folder) as entries:
+                    names = [entry.name for entry in entries if entry.is_file()]
+            except OSError:
+                names = []
+            self._folders[folder] = set(names), _by_name(names)
+        return self._folders[folder]
+
+    def _anywhere(self) -> Names:
+        if self._under is None:
+            self._under = _by_name(list(walk(self.root))) if Path(self.root).is_dir() else {}
+        return self._under
+
+
+def _by_name(paths: list[str]) -> Names:
+    """Files by their name in small letters, with and without the extension of a picture."""
+    found: Names = defaultdict(list)
+    for path in paths:
+        name = Path(path).name
+        found[name.lower()].append(path)
+        if is_picture(name):
+            found[name.rsplit(".", 1)[0].lower()].append(path)
+    return dict(found)

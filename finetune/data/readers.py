@@ -1,0 +1,227 @@
+"""One example -> one array: pictures of 8 and 16 bits, of any mode, upright, whole or refused."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import DataError, UnreadableError, listing
+from .examples import Examples
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Named one by one (MPO comes under JPEG): PIL would hand an EPS file to Ghostscript, whatever its extension says.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(
+    source: str | Path | bytes | Image.Image | np.ndarray, *, in_chans: int = 3, shrink_to: int | None = None
+) -> np.ndarray:
+    """Reads a picture whole and turns it upright.
+
+    Args:
+        source: A file, the bytes of one, or a picture in memory.
+        in_chans: 1 gives grey, 3 gives RGB; with another number the picture must have so many channels.
+        shrink_to: Lets a JPEG be decoded at a half, a quarter or an eighth, as long as its shorter side keeps so many
+            pixels. Faster, and not the same pixels: for training only.
+
+    Returns:
+        (H, W, in_chans), uint8 in 0..255, or float32 in 0..1 for 16-bit and float pictures.
+
+    Raises:
+        UnreadableError: Why it cannot be read; the message names no file.
+    """
+    if isinstance(source, np.ndarray):
+        return _fit(_scaled(source if source.ndim == 3 else source[..., None]), in_chans)
+    if isinstance(source, Image.Image):
+        return _from_pil(source.copy(), in_chans)
+    try:
+        with Image.open(_opened(source), formats=FORMATS) as image:
+            if shrink_to:
+                image.draft(image.mode, (shrink_to, shrink_to))
+            return _from_pil(image, in_chans)
+    except UnreadableError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableError(_not_a_picture(source)) from None
+    except Image.DecompressionBombError as error:
+        raise UnreadableError(f"it claims too many pixels to be decoded safely: {error}") from None
+    # PIL's plugins raise nearly anything on odd bytes: SyntaxError, struct.error, IndexError, zlib.error, EOFError, ...
+    except Exception as error:
+        raise UnreadableError(f"it cannot be decoded: {_first_line(error)}") from error
+
+
+def _opened(source: str | Path | bytes) -> io.BytesIO | Path:
+    if isinstance(source, bytes):
+        if not source:
+            raise UnreadableError("it is empty (0 bytes)")
+        return io.BytesIO(source)
+    path = Path(source)
+    if path.is_dir():
+        raise UnreadableError("it is a folder")
+    if not path.exists():
+        raise UnreadableError("there is no such file")
+    if not path.is_file():  # a pipe or a device would wait forever
+        raise UnreadableError("it is no regular file")
+    if path.stat().st_size == 0:
+        raise UnreadableError("it is empty (0 bytes)")
+    return path
+
+
+def _not_a_picture(source: str | Path | bytes) -> str:
+    if isinstance(source, bytes):
+        head = source[:8]
+    else:
+        with Path(source).open("rb") as file:
+            head = file.read(8)
+    return f"it is no picture of a known format (it begins with {head!r})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _from_pil(image: Image.Image, in_chans: int) -> np.ndarray:
+    image.load()
+    image = _upright(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return _fit(_scaled(np.asarray(image)[..., None]), in_chans)
+    if in_chans not in (1, 3):
+        bands = np.asarray(image)
+        if image.mode == "P" or bands.ndim != 3 or bands.shape[2] != in_chans:
+            raise UnreadableError(f"it has {len(image.getbands())} channel(s) ({image.mode}), expected {in_chans}")
+        return bands
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        # On white, as it is seen on a page: what lies under transparent pixels is often black, or rubbish.
+        solid = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid).convert("RGB")
+    array = np.asarray(image.convert("L" if in_chans == 1 else "RGB"))
+    return array[..., None] if in_chans == 1 else array
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        how = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken header says nothing about the picture, and must not cost it
+        how = None
+    return image if how is None else image.transpose(how)
+
+
+def _scaled(array: np.ndarray) -> np.ndarray:
+    """Any number type to uint8 in 0..255 or float32 in 0..1."""
+    if array.ndim != 3 or 0 in array.shape:
+        raise UnreadableError(f"its shape is {array.shape}, expected height x width (x channels)")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 65535:
+        raise UnreadableError(
+            f"its values go from {low:g} to {high:g}, expected 0..1, 0..255 (8 bits) or 0..65535 (16 bits)"
+        )
+    if array.dtype.kind == "f" and high <= 1:
+        return array.astype(np.float32)
+    # Scaled by the type and not by the picture's own range: brightness must mean the same in each.
+    return (array.astype(np.float64) / 65535).astype(np.float32)
+
+
+def _fit(array: np.ndarray, in_chans: int) -> np.ndarray:
+    """As many channels as asked for, where that has one meaning."""
+    channels = array.shape[2]
+    if channels == in_chans:
+        return array
+    if array.dtype == np.uint8 and channels in (1, 2, 3, 4) and in_chans in (1, 3):
+        mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+        plain = array[..., 0] if channels == 1 else array
+        return _from_pil(Image.fromarray(np.ascontiguousarray(plain), mode), in_chans)
+    if channels == 1 and in_chans == 3:
+        return np.repeat(array, 3, axis=2)
+    if channels == 3 and in_chans == 1:
+        return (array @ np.array([0.299, 0.587, 0.114], np.float32))[..., None].astype(np.float32)
+    raise UnreadableError(f"it has {channels} channel(s), expected {in_chans}")
+
+
+def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 64) -> Iterator[R]:
+    """Like `map`, on several threads, a bounded number of items ahead of whoever takes the results."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # whoever stops early must not wait for what nobody will take
+            for future in waiting:
+                future.cancel()
+
+
+def scan(examples: Examples, in_chans: int = 3, threads: int = 4) -> dict[int, str]:
+    """Reads every picture whole.
+
+    Returns:
+        The reason for each row that cannot be read.
+    """
+
+    def reason(picture: Any) -> str | None:
+        try:
+            read_image(picture, in_chans=in_chans)
+        except UnreadableError as error:
+            return str(error)
+        return None
+
+    reasons = read_ahead(reason, examples.pictures(), threads)
+    return {row: why for row, why in enumerate(reasons) if why is not None}
+
+
+def without_unreadable(
+    examples: Examples, errors: dict[int, str], on_corrupt: Literal["stop", "skip"]
+) -> tuple[Examples, str | None]:
+    """Stops with the list of pictures that cannot be read, or goes on without them.
+
+    Args:
+        examples: All examples.
+        errors: The reason for each row that cannot be read.
+        on_corrupt: "stop" or "skip".
+
+    Returns:
+        The examples that can be read, numbered anew, and a note that says how many were left out.
+
+    Raises:
+        DataError: There are such rows and `on_corrupt` is "stop", or no example is left.
+    """
+    if not errors:
+        return examples, None
+    sources = examples.table["source"]
+    lines = [f"{sources[row]}: {errors[row]}" for row in sorted(errors)]
+    count = f"{len(errors)} of {len(examples)} pictures cannot be read"
+    if on_corrupt == "stop" or len(errors) == len(examples):
+        shown = "\n  ".join(lines[:10])
+        more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
+        raise DataError(
+            f"{count}:\n  {shown}{more}\nMend or remove them"
+            f"{', or go on without them with --on-corrupt skip' if len(errors) < len(examples) else ''}."
+        )
+    kept = [row for row in range(len(examples)) if row not in errors]
+    return examples.take(kept), f"{count} and were left out, such as {listing(lines, 1)}."

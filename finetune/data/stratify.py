@@ -1,0 +1,124 @@
+"""Dividing examples so that every part has the same mix of targets, and no group lies in two parts."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..types import Kind
+
+BINS = 10
+"""A number is stratified by quantiles: so many, or fewer where they would hold less than 5 examples."""
+
+Strata = list[tuple[int, ...]]
+"""For each example the numbers of the classes, labels or quantiles it counts for."""
+
+
+def strata_of(targets: Sequence[Any], kind: Kind, rng: np.random.Generator) -> Strata:
+    """Says what each example should be spread by.
+
+    Args:
+        targets: N names, tuples of names, or numbers.
+        kind: What they are.
+        rng: Decides between equal numbers.
+    """
+    if kind == "number":
+        bins = max(1, min(BINS, len(targets) // 5))
+        # Most steering angles are 0: tied numbers get random ranks, or the order of files would fill the quantiles.
+        order = np.lexsort((rng.random(len(targets)), np.asarray(targets, np.float64)))
+        quantile = np.empty(len(targets), np.int64)
+        quantile[order] = np.arange(len(targets)) * bins // max(1, len(targets))
+        return [(int(one),) for one in quantile]
+    # "No label" is a stratum too: pictures without a finding are often most of them.
+    names: list[tuple[str, ...]] = [(target,) if kind == "class" else (target or ("",)) for target in targets]
+    place = {name: number for number, name in enumerate(sorted({name for some in names for name in some}))}
+    return [tuple(place[name] for name in some) for some in names]
+
+
+def assign_parts(
+    strata: Strata, groups: Sequence[str | None], shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
+    """Gives every example a part.
+
+    Args:
+        strata: What each of N examples counts for.
+        groups: Examples of equal groups stay together; None stands alone.
+        shares: Share of each part, train first, test last; the sum is 1.
+        rng: Decides between choices that are equally good.
+
+    Returns:
+        (N,) int64, the place in `shares` of each example's part. A stratum that never shares a group or an example
+        with another one is in every part if it has as many groups as there are parts; with two groups it is in the
+        first and the last part, with one in the first.
+    """
+    wanted = np.asarray(shares, np.float64)
+    if all(group is None for group in groups) and all(len(some) == 1 for some in strata):
+        return _by_count(np.array([some[0] for some in strata]), wanted, rng)
+    seen: dict[str | int, int] = {}
+    # A text never equals a row's number, so that a lone example cannot fall into a group.
+    units = [seen.setdefault(row if group is None else group, len(seen)) for row, group in enumerate(groups)]
+    content: list[Counter[int]] = [Counter() for _ in seen]
+    for unit, some in zip(units, strata, strict=True):
+        content[unit].update(some)
+    return _greedy(content, np.bincount(units), wanted, rng)[units]
+
+
+def _required(units: int, parts: int) -> list[int]:
+    """The parts in which a stratum of so many units must be: train before test before validation."""
+    return [0] if units < 2 else [0, parts - 1] if units < parts else list(range(parts))
+
+
+def _by_count(stratum: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Examples that stand alone, each in one stratum: exact counts, a whole stratum at once."""
+    part = np.zeros(len(stratum), np.int64)
+    owed = np.zeros(len(wanted))
+    for number in np.unique(stratum):
+        rows = rng.permutation(np.flatnonzero(stratum == number))
+        required = _required(len(rows), len(wanted))
+        least = np.bincount(required, minlength=len(wanted))
+        # What rounding takes from a part in one class it gets back in the next, so that the whole keeps its shares.
+        exact = len(rows) * wanted + owed
+        counts = np.maximum(np.floor(exact).astype(np.int64), least) if len(rows) > len(required) else least
+        while counts.sum() < len(rows):
+            counts[np.argmax(exact - counts)] += 1
+        while counts.sum() > len(rows):
+            counts[np.argmax(np.where(counts > least, counts - exact, -np.inf))] -= 1
+        owed = np.clip(exact - counts, -1, 1)
+        part[rows] = np.repeat(np.arange(len(wanted)), counts)
+    return part
+
+
+def _greedy(content: list[Counter[int]], sizes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Units of several examples, or of several strata.
+
+    Each stratum, the rarest first, hands its units, the largest first, to the part that still wants most of it:
+    Sechidis et al., "On the stratification of multi-label data", ECML 2011, with groups in the place of examples.
+    """
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    totals: Counter[int] = Counter()
+    for unit, amounts in enumerate(content):
+        totals.update(amounts)
+        for stratum in amounts:
+            members[stratum].append(unit)
+    desire = [{stratum: share * total for stratum, total in totals.items()} for share in wanted]
+    room = wanted * sizes.sum()
+    held: defaultdict[int, set[int]] = defaultdict(set)
+    part = np.full(len(content), -1)
+    chance = rng.random(len(content))
+    for stratum in sorted(members, key=lambda s: (len(members[s]), s)):
+        required = set(_required(len(members[stratum]), len(wanted)))
+        free = sorted((u for u in members[stratum] if part[u] < 0), key=lambda u: (-content[u][stratum], chance[u]))
+        for done, unit in enumerate(free):
+            lacking = required - held[stratum]
+            choice = lacking if len(lacking) >= len(free) - done else range(len(wanted))
+            # Rounded, since sums of shares in another order must not decide; room settles what is left equal.
+            best = max(sorted(choice), key=lambda p: (round(desire[p][stratum], 6), round(room[p] / wanted[p], 6)))
+            part[unit] = best
+            room[best] -= sizes[unit]
+            for other, amount in content[unit].items():
+                desire[best][other] -= amount
+                held[other].add(best)
+    return part

@@ -1,0 +1,249 @@
+"""Tables of examples: CSV, TSV and Parquet files, and DataFrames."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ConfigError, DataError, listing, nearest
+from .listings import Listing, is_picture
+from .options import Data
+from .paths import locate
+
+TABLES = frozenset({".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq"})
+
+# Usual names, the telling ones first.
+IMAGE_NAMES = (
+    *("image", "image_path", "img", "img_path", "image_file", "path", "filepath", "file_path", "file", "filename"),
+    *("file_name", "image_name", "img_name", "image_id", "img_id", "isic_id", "picture", "photo", "id"),
+)
+TARGET_NAMES = (
+    *("target", "label", "labels", "class", "class_name", "label_name", "category", "diagnosis", "dx", "tags", "y"),
+    *("rating", "score"),
+)
+
+
+def read_table(path: Path, *, no_header: bool = False) -> tuple[pd.DataFrame, list[str]]:
+    """Reads a table with every cell as text, so that the class `007` stays `007` and the class `NA` is no gap.
+
+    Args:
+        path: A CSV, TSV or Parquet file. What separates the cells of a `.csv` is found out.
+        no_header: The first line is an example; columns are named "0", "1", ...
+
+    Returns:
+        The table, and notes on what was inferred.
+
+    Raises:
+        DataError: A file that is no table.
+    """
+    if path.suffix.lower() in (".parquet", ".pq"):
+        try:
+            return pd.read_parquet(path), []
+        except (OSError, ValueError) as error:  # pyarrow's own errors are both
+            raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+    text, notes = _decode(path)
+    separator = _separator(path, text)
+    rows = _rows(path, text, separator)
+    names = [str(number) for number in range(len(rows[0]))] if no_header else _distinct(rows.pop(0))
+    table = pd.DataFrame(rows, columns=names, dtype=str)
+    commas = _decimal_commas(table) if separator == ";" else []
+    for name in commas:
+        table[name] = table[name].str.replace(",", ".", regex=False)
+    if commas:
+        notes.append(f"The comma is taken for a decimal point in the columns {listing(commas)} of {path}.")
+    return table, notes
+
+
+def _rows(path: Path, text: str, separator: str) -> list[list[str]]:
+    """The cells, read strictly: pandas shifts columns where lines end in a separator, and fills up lines cut short."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            width = len(rows[0]) if rows else len(row)
+            while len(row) > width and not row[-1].strip():
+                row.pop()
+            if len(row) != width:
+                raise csv.Error(f"it has {len(row)} cells where the first line has {width}")
+            rows.append(row)
+    except csv.Error as error:
+        raise DataError(
+            f"{path} cannot be read as a table separated by {separator!r}: line {reader.line_num}: {error}. Expected "
+            f"as many cells in each line, and quotes around cells that hold the separator."
+        ) from error
+    return rows
+
+
+def _distinct(header: list[str]) -> list[str]:
+    names: list[str] = []
+    for cell in header:
+        name, number = cell.strip(), 0
+        while (f"{name}.{number}" if number else name) in names:
+            number += 1
+        names.append(f"{name}.{number}" if number else name)
+    return names
+
+
+def _decimal_commas(table: pd.DataFrame) -> list[str]:
+    """Columns of numbers written as in much of Europe, where `;` separates cells since `,` is the decimal point."""
+    return [
+        name
+        for name in table.columns
+        if table[name].str.fullmatch(r"\s*-?\d+(,\d+)?\s*|").all() and table[name].str.contains(",").any()
+    ]
+
+
+def _decode(path: Path) -> tuple[str, list[str]]:
+    raw = path.read_bytes()
+    if not raw.strip():
+        raise DataError(f"{path} is empty. Expected a table with a line an example.")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls "Unicode text"
+        return raw.decode("utf-16"), []
+    if b"\x00" in raw[:4096]:
+        raise DataError(f"{path} is no text. Expected a CSV or TSV table; a Parquet file must end in .parquet.")
+    try:
+        return raw.decode("utf-8-sig"), []
+    except UnicodeDecodeError:
+        # Replaced rather than strict: five bytes mean nothing in cp1252, and one odd sign in a remark stops nobody.
+        return raw.decode("cp1252", errors="replace"), [f"{path} is not UTF-8; it was read as Windows-1252."]
+
+
+def _separator(path: Path, text: str) -> str:
+    if path.suffix.lower() in (".tsv", ".tab"):
+        return "\t"
+    head = [line for line in text.splitlines()[:20] if line.strip()]
+    best, most = ",", 1
+    for sign in (",", ";", "\t"):
+        widths = {len(row) for row in csv.reader(head, delimiter=sign)}
+        if len(widths) == 1 and max(widths) > most:
+            best, most = sign, max(widths)
+    return best
+
+
+def list_table(table: pd.DataFrame, data: Data, root: Path | None, where: str) -> Listing:
+    """Takes the examples from the columns of a table.
+
+    Args:
+        table: One row an example.
+        data: Which column is what; for what is not said, usual names are tried.
+        root: What paths are relative to; also searched for files by name. None: the working folder, not searched.
+        where: The table's name in messages.
+
+    Raises:
+        ConfigError: Columns that are not there, all of them at once.
+        DataError: No rows, or pictures that are not there.
+    """
+    if table.empty:
+        raise DataError(f"{where} holds no rows. Expected one row an example.")
+    table = table.rename(columns=str).reset_index(drop=True)
+    image, targets, notes = _columns(table, data, where)
+    located = locate([cell_text(cell) for cell in table[image]], root, where)
+    used = {image, *targets, *(name for name in (data.group, data.split) if name)}
+    return Listing(
+        ids=located.ids,
+        sources=located.sources,
+        cells=_cells(table, targets),
+        groups=[cell_text(cell) or None for cell in table[data.group]] if data.group else [None] * len(table),
+        splits=[cell_text(cell) for cell in table[data.split]] if data.split else [None] * len(table),
+        extra=table.drop(columns=list(used)),
+        notes=[*notes, *located.notes],
+    )
+
+
+def _columns(table: pd.DataFrame, data: Data, where: str) -> tuple[str, list[str], list[str]]:
+    """The column of the picture, those of the target, and what was guessed."""
+    known = [str(column) for column in table.columns]
+    wrong, notes = [], []
+    targets = [data.target] if isinstance(data.target, str) else list(data.target or ())
+    if len(targets) == 1 and targets[0] not in known and "," in targets[0]:
+        targets = [name.strip() for name in targets[0].split(",")]
+    for option, name in [
+        ("image", data.image),
+        *(("target", t) for t in targets),
+        ("group", data.group),
+        ("split", data.split),
+    ]:
+        if name and name not in known:
+            wrong.append(
+                f'{where} has no column "{name}" ({option}). Its columns: {listing(known, 30)}.{nearest(name, known)}'
+            )
+    image = data.image or _guess(table, IMAGE_NAMES, {*targets, data.group, data.split}, pictures=True)
+    if image is None:
+        wrong.append(
+            f"image does not say which column of {where} holds the picture. Its columns: {listing(known, 30)}."
+        )
+    if not targets:
+        guess = _guess(table, TARGET_NAMES, {image, data.group, data.split})
+        targets = [guess] if guess else []
+        if not guess:
+            wrong.append(
+                f"target does not say which column of {where} holds the answer. Its columns: {listing(known, 30)}."
+            )
+        elif image:
+            notes.append(f'The target is taken from the column "{guess}".')
+    if wrong:
+        hint = (
+            " Its first line looks like an example: no_header reads it as one." if any(map(is_picture, known)) else ""
+        )
+        raise ConfigError("\n".join(wrong) + hint)
+    if not data.image:
+        notes.insert(0, f'The pictures are taken from the column "{image}".')
+    return str(image), targets, notes
+
+
+def _guess(
+    table: pd.DataFrame, usual: Sequence[str], taken: Iterable[str | None], *, pictures: bool = False
+) -> str | None:
+    """A column with a usual name; else the first whose first cell names a picture, or the only one that is left."""
+    free = [str(column) for column in table.columns if column not in set(taken)]
+    lower = {column.lower(): column for column in reversed(free)}
+    for name in usual:
+        if name in lower:
+            return lower[name]
+    if pictures:
+        return next((column for column in free if is_picture(cell_text(table[column].iloc[0]))), None)
+    return free[0] if len(free) == 1 else None
+
+
+def _cells(table: pd.DataFrame, targets: list[str]) -> list[Any]:
+    if len(targets) == 1:
+        return [as_cell(cell) for cell in table[targets[0]]]
+    marks = []
+    for name in targets:
+        texts = [cell_text(cell).strip().lower() for cell in table[name]]
+        values = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+        odd = sorted({text for text in texts if text not in values})
+        if odd:
+            raise DataError(
+                f'The label column "{name}" holds {listing([repr(text) for text in odd])}. Expected 0 or 1 in '
+                f"each row, since several target columns were named: one column a label."
+            )
+        marks.append([values[text] for text in texts])
+    return [tuple(name for name, mark in zip(targets, row, strict=True) if mark) for row in zip(*marks, strict=True)]
+
+
+def as_cell(cell: Any) -> Any:
+    """What a cell says: text, or a tuple of texts where it holds several labels."""
+    if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
+        return tuple(
+            sorted(cell_text(one) for one in cell) if isinstance(cell, (set, frozenset)) else map(cell_text, cell)
+        )
+    return cell_text(cell)
+
+
+def cell_text(cell: Any) -> str:
+    """What a cell says, as text; an empty text for a gap (None, NaN, NaT)."""
+    if isinstance(cell, str):
+        return cell
+    if cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, (float, np.floating)) and math.isnan(cell)):
+        return ""
+    return str(cell)

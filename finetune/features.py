@@ -1,0 +1,168 @@
+"""What a frozen network says of each picture, computed once and kept.
+
+A feature file is a plain `.npy` that is read memory-mapped. Its name is a hash of everything it depends on: the
+weights, the preprocessing, and the size and time of every picture's file; so it is never stale, only unused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .data.examples import Examples
+from .data.loaders import stream
+from .models.network import Network
+from .models.weights import fingerprint
+
+Progress = Callable[[int], None]
+"""Is called with how many pictures have just been done."""
+
+KEPT_BYTES = 10 * 2**30
+"""How much the cache may hold; the files unused for longest go first."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """One array of numbers for each picture that could be read.
+
+    Args:
+        values: (n, ...) float32, one row for each of `rows`.
+        rows: (n,) the rows of the table of examples.
+        errors: Row to reason for each picture that could not be read.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+    errors: dict[int, str]
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """The values of some rows of the table, in that order; all of them must have been read."""
+        return np.asarray(self.values[np.searchsorted(self.rows, rows)])
+
+
+def device_for(accelerator: str) -> torch.device:
+    """The device that "auto", "cpu", "gpu" or the like means on this machine."""
+    if accelerator in ("auto", "gpu"):
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found if found is not None else torch.device("cpu")
+    return torch.device(accelerator)
+
+
+def run_over(
+    network: Network,
+    examples: Examples,
+    *,
+    what: str = "logits",
+    batch_size: int = 32,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Values:
+    """One pass of a network in evaluation mode over all pictures.
+
+    Args:
+        network: It is moved to `device`, and back to where it was.
+        examples: The pictures.
+        what: "logits", or "features" for what enters the head.
+        batch_size: Pictures at a time; it changes speed, and the last bits of the result.
+        device: Where to compute; the CPU where none is given.
+        progress: Is told of each batch.
+    """
+    device = device or torch.device("cpu")
+    home = next(iter(network.parameters())).device
+    values, rows, errors = [], [], {}
+    was_training = network.training
+    # Convolutions on channels-last arrays are faster on CPUs and GPUs alike, and the weights' values stay the same.
+    network.to(device=device, memory_format=torch.channels_last).eval()
+    call = network if what == "logits" else network.features
+    try:
+        with torch.inference_mode():
+            for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size):
+                errors.update(unread)
+                if len(read):
+                    inputs = inputs.to(device, non_blocking=True)
+                    values.append(call(inputs).float().cpu().numpy())
+                    rows.append(read)
+                if progress is not None:
+                    progress(len(read) + len(unread))
+    finally:
+        network.to(device=home, memory_format=torch.contiguous_format).train(was_training)
+    if not values:
+        return Values(np.zeros((0, 0), np.float32), np.zeros(0, np.int64), errors)
+    return Values(np.concatenate(values), np.concatenate(rows), errors)
+
+
+def features(
+    network: Network,
+    examples: Examples,
+    *,
+    batch_size: int = 32,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> Values:
+    """The features of all pictures, from the cache where they are known.
+
+    Args:
+        network: A network whose body is frozen.
+        examples: The pictures.
+        batch_size: Pictures at a time.
+        device: Where to compute.
+        progress: Is told of each batch, or of everything at once where the cache answers.
+        cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
+    """
+    folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
+    path = folder / f"{_key(network, examples)}.npy"
+    with contextlib.suppress(OSError, ValueError):
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if len(values) == len(examples):
+            os.utime(path)  # its last use, by which old files are told from needed ones
+            if progress is not None:
+                progress(len(examples))
+            return Values(values, np.arange(len(examples)), {})
+    found = run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
+    if not found.errors:
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
+            _keep(path, found.values)
+    return found
+
+
+def _key(network: Network, examples: Examples) -> str:
+    """A name for the features that these weights give these pictures."""
+    digest = hashlib.sha256(fingerprint(network.body).encode())
+    digest.update(json.dumps([2, network.id, network.spec.to_dict()]).encode())
+    for row, source in enumerate(examples.table["source"]):
+        if examples.arrays is not None:
+            array = np.ascontiguousarray(examples.arrays[row])
+            digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
+        else:
+            with contextlib.suppress(OSError):
+                known = Path(source).stat()
+                digest.update(f"{source}\0{known.st_size}\0{known.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _keep(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, values)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    files = sorted(path.parent.glob("*.npy"), key=lambda f: f.stat().st_mtime, reverse=True)
+    total = 0
+    for file in files:
+        total += file.stat().st_size
+        if total > KEPT_BYTES and file != path:
+            file.unlink(missing_ok=True)

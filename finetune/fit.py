@@ -1,0 +1,188 @@
+"""The front door: examples and a backbone in, a model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .data.options import Data
+from .errors import ConfigError
+from .recipe import Recipe, read_recipe, recipe_from
+
+if TYPE_CHECKING:
+    from .evaluate import Metrics
+    from .model import Model
+
+
+def fit(
+    source: Any = None,
+    *,
+    backbone: str | None = None,
+    backbone_arg: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    in_chans: int | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    input_size: int | None = None,
+    head: Literal["linear", "mlp"] | None = None,
+    dropout: float | None = None,
+    hidden: int | None = None,
+    method: Literal["probe", "full", "head-then-full", "lp-ft"] | None = None,
+    epochs: int | None = None,
+    head_epochs: int | None = None,
+    batch_size: int | None = None,
+    accumulate: int | None = None,
+    lr: float | None = None,
+    layer_decay: float | None = None,
+    weight_decay: float | None = None,
+    warmup: float | None = None,
+    gradient_clip: float | None = None,
+    norms: Literal["auto", "frozen", "train"] | None = None,
+    augment: Literal["mild", "natural", "document", "medical", "none"] | None = None,
+    monitor: str | None = None,
+    task: Literal["classify", "tag", "regress"] | None = None,
+    class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+    label_smoothing: float | None = None,
+    image: str | None = None,
+    target: str | Sequence[str] | None = None,
+    delimiter: str | None = None,
+    group: str | None = None,
+    group_from: str | None = None,
+    split: str | None = None,
+    no_header: bool | None = None,
+    root: str | None = None,
+    label_from: str | None = None,
+    validation: float | None = None,
+    test: float | None = None,
+    on_corrupt: Literal["stop", "skip"] | None = None,
+    seed: int | None = None,
+    accelerator: str | None = None,
+    devices: int | str | Sequence[int] | None = None,
+    num_nodes: int | None = None,
+    strategy: str | None = None,
+    precision: str | None = None,
+    workers: int | None = None,
+    recipe: Recipe | str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+    callbacks: Sequence[Any] = (),
+    logger: Any = False,
+    trainer: Mapping[str, Any] | None = None,
+) -> Model:
+    """Fine-tunes a pretrained backbone on examples of one's own.
+
+    Options that are not given keep the default of the value they belong to (`Data`, `Backbone`, `Plan`, ...), or
+    what `recipe` says.
+
+    Args:
+        source: Folder, CSV, TSV or Parquet file, DataFrame, list of (path, label), pair (arrays, targets); or a Recipe.
+        backbone: timm/NAME[.TAG], torchvision/NAME, finetune/lenet5; a bare name means timm, else torchvision [resnet50].
+        backbone_arg: Arguments for the network's constructor, pad_type=same say.
+        weights: "default" downloads the pretrained weights, a path reads them, "none" starts from random numbers.
+        in_chans: Channels of the pictures; pretrained filters are kept [3].
+        mean: Overrides the weights' own normalisation of pictures in 0..1: one number, or one a channel.
+        std: Likewise.
+        input_size: Overrides the side in pixels of the network's input.
+        head: "linear" or "mlp" [linear].
+        dropout: Share of the features that the head loses while training.
+        hidden: Width of the "mlp" head [512].
+        method: "probe", "full", "head-then-full" or "lp-ft" [lp-ft].
+        epochs: Length of the phases that move the backbone, in passes over the training pictures [10].
+        head_epochs: Length of the first phase of "head-then-full" [3].
+        batch_size: Pictures a step on each device [32].
+        accumulate: Steps whose gradients are added before the weights move [1].
+        lr: The head's rate at its height; by default the method's own. Never scaled silently.
+        layer_decay: What the rate is multiplied by from one stage to the one below [0.8].
+        weight_decay: AdamW's decay; not on biases and normalisation [0.05].
+        warmup: Share of a phase's steps in which the rate rises [0.1].
+        gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
+        norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
+        augment: "mild", "natural", "document", "medical" or "none" [mild].
+        monitor: The metric on validation that chooses the best epoch [log_loss, or rmse].
+        task: "classify", "tag" or "regress"; inferred from the targets where not given.
+        class_weight: "balanced", or a mapping from class to weight.
+        label_smoothing: Share of the target that is spread over all classes [0].
+        image: Column of a table that holds the picture's path.
+        target: Column that holds the answer, or several columns of 0 and 1.
+        delimiter: What separates several labels in one cell.
+        group: Column whose equal values must stay on one side of a split: patient, lesion, product.
+        group_from: Regular expression that takes the group from the file name.
+        split: Column that says which part an example belongs to.
+        no_header: The table has no header; columns are numbers from 0.
+        root: Folder that the paths of a table are relative to.
+        label_from: Regular expression that takes the label from the file name, "^(cat|dog)" say.
+        validation: Share of the examples for validation, where no split is given [0.15].
+        test: Share of the examples for the test part, where no split is given [0.15].
+        on_corrupt: "stop" with the list of pictures that cannot be read, or "skip" them and say how many [stop].
+        seed: One seed, one result [0].
+        accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].
+        devices: How many, or which, or "auto" [auto].
+        num_nodes: Machines [1].
+        strategy: As Lightning's Trainer takes it; "auto" is DDP where there are several devices [auto].
+        precision: As Lightning's Trainer takes it; "auto" is bf16-mixed on GPUs that have it [auto].
+        workers: Processes that read pictures while training.
+        recipe: A Recipe, a run folder or its recipe.json: says what the other options do not.
+        out: The run folder; without it a temporary one.
+        overwrite: Replaces an earlier run in `out`.
+        verbose: Prints the plan, the progress and the figures.
+        callbacks: For Lightning's Trainer.
+        logger: For Lightning's Trainer.
+        trainer: Further keywords of Lightning's Trainer.
+
+    Returns:
+        The model, which is also on disk in `out`.
+
+    Raises:
+        ConfigError: Options that cannot be right; before any file is read.
+        DataError: Examples that cannot be used as they are.
+        WeightsError: Weights that cannot be had or do not fit.
+        TrainingError: A run that went wrong.
+    """
+    words = {
+        name: value
+        for name, value in locals().items()
+        if name not in ("source", "recipe", "out", "overwrite", "verbose", "callbacks", "logger", "trainer")
+    }
+    if isinstance(source, Recipe):
+        if recipe is not None:
+            raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
+        source, recipe = None, source
+    start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
+    whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
+    from rich.console import Console
+
+    from .folder import check_out
+    from .report.printed import Talk
+
+    if out is not None:
+        check_out(Path(out).absolute(), overwrite=overwrite)
+    from .run import Doors, run
+
+    talk = Talk(Console() if verbose is True else verbose or None)
+    doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
+    return run(whole, out, overwrite=overwrite, talk=talk, doors=doors)
+
+
+def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
+    """How good a model is on examples whose answers are known.
+
+    Args:
+        model: A model, or its run folder.
+        source: As for `fit`.
+        options: As for `Model.evaluate`.
+
+    Returns:
+        `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
+    """
+    data = source if isinstance(source, Data) else None
+    from .model import load
+
+    loaded = load(model) if isinstance(model, str | Path) else model
+    return loaded.evaluate(data or source, **options)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists become tuples, as the frozen values hold them."""
+    return tuple(value) if isinstance(value, list) else value

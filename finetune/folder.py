@@ -1,0 +1,150 @@
+"""The run folder: made for a run, given back as it was when the run comes to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import FinetuneError, RunFolderError
+from .files import replacing
+
+RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
+MODEL, CHECKPOINTS = "model", "checkpoints"
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS}
+
+
+@contextlib.contextmanager
+def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[Path]:
+    """Makes the folder of a run.
+
+    When the run fails before it has weights worth keeping, the folder is removed and what `overwrite` put aside
+    comes back: nothing half-written, nothing lost. A folder with checkpoints stays.
+
+    Args:
+        out: The folder; None makes a temporary one, which its user has to keep or remove.
+        overwrite: Whether an earlier run's folder may be replaced. A folder that holds anything else never is.
+
+    Raises:
+        RunFolderError: The folder is in the way, or cannot be written.
+    """
+    if out is None:
+        folder = Path(tempfile.mkdtemp(prefix="finetune-"))
+        aside, made = None, [folder]
+    else:
+        folder = Path(out).absolute()
+        check_out(folder, overwrite=overwrite)
+        aside = _set_aside(folder)
+        made = _make(folder)
+    try:
+        yield folder
+    except BaseException as error:
+        kept = any((folder / CHECKPOINTS).glob("*.safetensors")) and not isinstance(error, RunFolderError)
+        if not kept:
+            _undo(folder, made, aside)
+        elif isinstance(error, FinetuneError | KeyboardInterrupt):
+            error.add_note(f"The weights of the phases that ended well are in {folder / CHECKPOINTS}.")
+        if kept and aside is not None:
+            error.add_note(f"The run that was there before is in {aside}.")
+        if isinstance(error, OSError):
+            raise _of_disk(error, folder) from error
+        raise
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_out(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that must not be replaced, before anything is done.
+
+    Raises:
+        RunFolderError: It exists and is not empty.
+    """
+    if folder.is_file():
+        raise RunFolderError(f"--out {folder} is a file. Expected a folder that does not exist yet.")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise RunFolderError(
+            f"The folder {folder} exists and is not empty. Expected a new folder for this run; "
+            "choose another --out, or replace the earlier run with --overwrite."
+        )
+    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
+    if strange and not (folder / RECIPE).exists():
+        raise RunFolderError(
+            f"--overwrite replaces an earlier run, but {folder} is none: it holds {strange[0]}. "
+            "Nothing was touched; choose another --out."
+        )
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=list) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        RunFolderError: It is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"{path} is missing. Expected the folder of a finished run; is {path.parent} one?"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}.") from error
+
+
+def _set_aside(folder: Path) -> Path | None:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    aside = folder.with_name(f".{folder.name}.before-{os.getpid()}")
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        raise RunFolderError(f"The earlier run {folder} cannot be replaced: {error.strerror}.") from error
+    return aside
+
+
+def _make(folder: Path) -> list[Path]:
+    """Makes a folder and its missing parents; returns those made, outermost first."""
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A folder that cannot be written is found out now and not after an hour.
+        probe = folder / ".write"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(
+            f"The run folder {folder} cannot be written: {error.strerror}. Choose another --out."
+        ) from error
+    return missing[::-1]
+
+
+def _undo(folder: Path, made: list[Path], aside: Path | None) -> None:
+    for entry in list(folder.iterdir()) if folder.is_dir() else []:
+        if entry.name in OURS or entry.name.startswith("."):
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+    for parent in reversed(made):
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+    if aside is not None:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        aside.rename(folder)
+
+
+def _of_disk(error: OSError, folder: Path) -> RunFolderError:
+    return RunFolderError(
+        f"The run could not be written to {folder}: {error.strerror or error}. "
+        "Make room or choose another --out, and run it again."
+    )

@@ -1,0 +1,119 @@
+"""A fine-tuned model: what `fit` gives back and `load` reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .data.options import Data
+from .evaluate import Metrics, evaluate_on
+from .features import Progress
+from .folder import METRICS, MODEL, read_json
+from .models.network import Network
+from .predict import Answers, answers, as_examples, as_table
+from .saved import load as load_saved
+from .tasks.base import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network that answers in words, with what was measured of it.
+
+    Args:
+        network: The network; `network.body` is the library's own, without its classifier.
+        task: What its outputs mean; `task.labels.names` are the classes.
+        folder: The run folder on disk.
+        metrics: What was measured when it was made, by part.
+        facts: All of finetune.json.
+        stopped: Whether the user stopped the run before its end.
+    """
+
+    network: Network
+    task: Task
+    folder: Path
+    metrics: Metrics
+    facts: Mapping[str, Any] = field(repr=False)
+    stopped: bool = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the outputs; empty for a number."""
+        return self.task.labels.names
+
+    def predict(
+        self, inputs: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None
+    ) -> pd.DataFrame:
+        """What the model says of pictures.
+
+        Args:
+            inputs: One or many paths, folders and globs; or arrays (H, W) or (H, W, C).
+            batch_size: Pictures at a time.
+            accelerator: "auto", "cpu", "gpu", ...
+            progress: Is told of each batch.
+
+        Returns:
+            One row a picture in the order asked: path, label, one column a class with its probability, error (empty
+            where the picture could be read).
+
+        Raises:
+            DataError: A folder or pattern without pictures.
+        """
+        examples = as_examples(inputs)
+        found: Answers = answers(
+            self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress
+        )
+        return as_table(self.task, examples, found)
+
+    def evaluate(
+        self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
+        seed: int = 0, **options: Any,
+    ) -> Metrics:  # fmt: skip
+        """How good the model is on examples whose answers are known.
+
+        Args:
+            source: As for `fit`.
+            batch_size: Pictures at a time.
+            accelerator: "auto", "cpu", "gpu", ...
+            progress: Is told of each batch.
+            seed: Seeds the intervals.
+            options: Those of `Data`: image, target, group, ...
+
+        Returns:
+            `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
+        """
+        data = source if isinstance(source, Data) else Data(source=source, **options)
+        metrics, _ = evaluate_on(
+            self.network, self.task, data, batch_size=batch_size, accelerator=accelerator, progress=progress, seed=seed
+        )
+        return metrics
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies the run folder, so that a model made without `out` outlives its temporary one."""
+        target = Path(folder)
+        shutil.copytree(self.folder, target, dirs_exist_ok=False)
+        return target
+
+
+def load(path: str | Path, *, module: Any = None) -> Model:
+    """Reads a model back: from a run folder, or from the `model/` folder in one.
+
+    Args:
+        path: The folder.
+        module: The network it was made from, for a model of `Backbone.from_module`.
+
+    Raises:
+        RunFolderError: It is missing, incomplete or damaged.
+    """
+    saved = load_saved(path, module=module)
+    folder = Path(path)
+    measured = folder / METRICS if (folder / MODEL).is_dir() else folder.parent / METRICS
+    return Model(
+        network=saved.network, task=saved.task, folder=folder, facts=saved.facts,
+        metrics=read_json(measured) if measured.exists() else {},
+    )  # fmt: skip

@@ -1,0 +1,235 @@
+"""A recipe: four values that say everything about a run, and nothing that does anything."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .data.options import Data
+from .errors import ConfigError, RunFolderError
+from .models.options import Backbone, LinearHead, MLPHead
+from .tasks.options import Classify, Regress, Tag
+from .training.plan import Phase, Plan
+
+TaskOptions = Classify | Tag | Regress
+
+HEADS: dict[str, type[LinearHead] | type[MLPHead]] = {"linear": LinearHead, "mlp": MLPHead}
+TASKS: dict[str, type[Classify] | type[Tag] | type[Regress]] = {
+    "classify": Classify,
+    "tag": Tag,
+    "regress": Regress,
+}
+KIND_OF_TASK = {"classify": "class", "tag": "labels", "regress": "number"}
+DEFAULT_BACKBONE = "resnet50"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run.
+
+    Args:
+        data: Where the examples are and how they are divided.
+        model: The backbone, its weights and its head.
+        task: What the answer means; None infers it from the targets.
+        plan: How it is trained, and on what.
+    """
+
+    data: Data
+    model: Backbone = field(default_factory=lambda: Backbone(DEFAULT_BACKBONE))
+    task: TaskOptions | None = None
+    plan: Plan = field(default_factory=Plan)
+
+    def check(self) -> None:
+        """Refuses what cannot be right before any file is read.
+
+        Raises:
+            ConfigError: All that is wrong.
+        """
+        kinds = {Classify: "class", Tag: "labels", Regress: "number"}
+        expected = "auto" if self.task is None else kinds[type(self.task)]
+        if self.data.kind != "auto" and expected != "auto" and self.data.kind != expected:
+            raise ConfigError(
+                f"The task {type(self.task).__name__} needs targets of kind {expected!r}, and data.kind says "
+                f"{self.data.kind!r}. Leave one of them out."
+            )
+        self.model.check()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values. Data in memory is named, not stored."""
+        data = asdict(replace(self.data, source=None))
+        source = self.data.source
+        in_memory = not isinstance(source, str | Path)
+        data["source"] = {"in_memory": type(source).__name__} if in_memory else str(Path(source).resolve())
+        model = {f.name: getattr(self.model, f.name) for f in fields(Backbone) if f.name not in ("head", "module")}
+        model["args"] = dict(self.model.args)
+        head = next(name for name, kind in HEADS.items() if type(self.model.head) is kind)
+        model["head"] = {"kind": head, **asdict(self.model.head)}
+        task = None
+        if self.task is not None:
+            name = next(name for name, kind in TASKS.items() if type(self.task) is kind)
+            task = {"kind": name, **asdict(self.task)}
+        return {"data": data, "model": model, "task": task, "plan": asdict(self.plan)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: Values that no recipe has.
+        """
+        try:
+            model = {**values["model"]}
+            head, task = dict(model.pop("head")), values["task"]
+            plan = {**values["plan"], "phases": tuple(Phase(**_tuples(p)) for p in values["plan"]["phases"])}
+            return cls(
+                data=Data(**_tuples(values["data"])),
+                model=Backbone(**_tuples(model), head=HEADS[head.pop("kind")](**head)),
+                task=None if task is None else TASKS[task["kind"]](**{k: v for k, v in task.items() if k != "kind"}),
+                plan=Plan(**_tuples(plan)),
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"This is no recipe of this version of finetune: {error}. Expected what `recipe.json` of a run holds."
+            ) from error
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Reads the recipe of a run folder, or of its recipe.json.
+
+    Raises:
+        RunFolderError: There is none, or it cannot be read.
+    """
+    file = Path(path)
+    file = file / "recipe.json" if file.is_dir() else file
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))["recipe"]
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"There is no recipe at {file}. Expected a run folder, or the recipe.json in one."
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RunFolderError(f"{file} cannot be read as the recipe of a run: {error}.") from error
+    return Recipe.from_dict(values)
+
+
+# The words of `ft.fit` and of the command line, and the value whose field each one sets.
+WORDS: dict[str, tuple[str, str]] = {
+    **{f.name: ("data", f.name) for f in fields(Data) if f.name not in ("source", "kind")},
+    "backbone": ("model", "name"),
+    "backbone_arg": ("model", "args"),
+    **{name: ("model", name) for name in ("weights", "in_chans", "mean", "std", "input_size")},
+    "head": ("head", "kind"),
+    "dropout": ("head", "dropout"),
+    "hidden": ("head", "hidden"),
+    "task": ("task", "kind"),
+    "class_weight": ("task", "class_weight"),
+    "label_smoothing": ("task", "label_smoothing"),
+    **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
+}
+
+
+def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = None) -> Recipe:
+    """The recipe that the words of `ft.fit` say.
+
+    Args:
+        source: The examples; None takes those of `start`.
+        words: Options by name; None means not given.
+        start: A recipe whose values hold where no word says otherwise.
+
+    Raises:
+        ConfigError: All that is wrong, at once.
+    """
+    given: dict[str, dict[str, Any]] = {room: {} for room in ("data", "model", "head", "task", "plan")}
+    for word, value in words.items():
+        if value is not None:
+            room, name = WORDS[word]
+            given[room][name] = value
+    if source is not None:
+        given["data"]["source"] = source
+    elif start is None:
+        raise ConfigError("There is nothing to learn from: expected a folder, a table, or --recipe. Got neither.")
+    wrong: list[str] = []
+    kind = given["task"].pop("kind", None)
+    if kind is not None and kind not in TASKS:
+        wrong.append(_unknown("task", kind, TASKS))
+    elif kind is not None:
+        given["data"].setdefault("kind", KIND_OF_TASK[kind])
+    data = _made(Data, start and start.data, given["data"], wrong)
+    head = _head(start and start.model.head, given["head"], wrong)
+    model = _made(Backbone, start and start.model, {"name": DEFAULT_BACKBONE, **given["model"]} if start is None
+                  else given["model"], wrong)  # fmt: skip
+    plan = _made(Plan, start and start.plan, given["plan"], wrong)
+    task = _task(start and start.task, kind, given["task"], wrong)
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return Recipe(data=data, model=replace(model, head=head), task=task, plan=plan)
+
+
+def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
+    """The task that the kind of the targets asks for, with what was said of it.
+
+    Raises:
+        ConfigError: Options that this task does not take, or a task of another kind.
+    """
+    by_kind = {"class": Classify, "labels": Tag, "number": Regress}
+    if options is None:
+        return by_kind[kind]()
+    if type(options) is by_kind[kind]:
+        return options
+    if type(options) is Classify and options.label_smoothing == 0 and kind == "labels":
+        return Tag(class_weight=options.class_weight)
+    raise ConfigError(
+        f"The targets are of kind {kind!r}, which the options for {type(options).__name__} do not fit: "
+        "class_weight and label_smoothing are for classes. Leave them out, or say --task."
+    )
+
+
+def _task(start: TaskOptions | None, kind: str | None, given: dict[str, Any], wrong: list[str]) -> TaskOptions | None:
+    if kind is not None and kind in TASKS:
+        return _made(TASKS[kind], start if type(start) is TASKS[kind] else None, given, wrong)
+    if start is None and not given:
+        return None
+    return _made(type(start) if start is not None else Classify, start, given, wrong)
+
+
+def _head(start: LinearHead | MLPHead | None, given: dict[str, Any], wrong: list[str]) -> Any:
+    kind = given.pop("kind", None)
+    if kind is None:
+        kind = next((name for name, cls in HEADS.items() if type(start) is cls), "linear")
+    if kind not in HEADS:
+        wrong.append(_unknown("head", kind, HEADS))
+        return start
+    return _made(HEADS[kind], start if type(start) is HEADS[kind] else None, given, wrong)
+
+
+def _made(cls: Any, start: Any, given: dict[str, Any], wrong: list[str]) -> Any:
+    """A value with these fields, or a line in `wrong`."""
+    known = {f.name: f for f in fields(cls)}
+    strange = [name for name in given if name not in known]
+    if strange:
+        wrong.append(f"{cls.__name__} takes no {', '.join(strange)}; it takes {', '.join(known)}.")
+        return start
+    try:
+        return cls(**given) if start is None else replace(start, **given)
+    except ConfigError as error:
+        wrong.append(str(error))
+    except TypeError as error:
+        required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+        wrong.append(f"{cls.__name__} needs {', '.join(required)} and values of the right type: {error}.")
+    return start
+
+
+def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f'Unknown {what} "{name}". Expected one of {", ".join(known)}.' + (
+        f' Did you mean "{close[0]}"?' if close else ""
+    )
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists back to the tuples of frozen values."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,151 @@
+"""A model as one folder that the ecosystem reads: config.json and model.safetensors as on a hub, finetune.json beside.
+
+finetune.json holds what those two cannot say: what the outputs mean, the preprocessing that was used, and where the
+model comes from. Loading runs no code: safetensors and JSON, and kinds from fixed tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .data.labels import Labels
+from .errors import RunFolderError
+from .files import replacing
+from .folder import MODEL, read_json, write_json
+from .models.native import config, from_saved
+from .models.network import Network
+from .recipe import HEADS, TASKS
+from .tasks.base import Task
+
+FORMAT = 1
+PACKAGES = (
+    "finetune",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "albumentations",
+    "scikit-learn",
+    "pillow",
+    "numpy",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A model read back.
+
+    Args:
+        network: With its weights, in evaluation mode.
+        task: What its outputs mean.
+        facts: All of finetune.json.
+    """
+
+    network: Network
+    task: Task
+    facts: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def save(folder: Path, network: Network, task: Task, options: Any, facts: Mapping[str, Any]) -> None:
+    """Writes a model.
+
+    Args:
+        folder: Is made where it does not exist.
+        network: Its weights are copied to the CPU.
+        task: What its outputs mean.
+        options: The options the task was made from.
+        facts: More to keep in finetune.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for name, state in (("model.safetensors", network.native_state()), ("head.safetensors", network.head_state())):
+        if state is not None:
+            with replacing(folder / name) as temporary:
+                save_file(state, temporary, metadata={"format": "pt"})
+            digests[name] = _sha256(folder / name)
+    write_json(folder / "config.json", config(network, task.labels.names))
+    kind = next(name for name, cls in TASKS.items() if type(options) is cls)
+    write_json(
+        folder / "finetune.json",
+        {
+            "format": FORMAT,
+            "labels": task.labels.to_dict(),
+            "task": {"kind": kind, **asdict(options)},
+            "preprocessing": network.spec.to_dict(),
+            **facts,
+            "sha256": digests,
+            "versions": versions(),
+        },
+    )
+
+
+def load(path: str | Path, *, module: Any = None) -> Saved:
+    """Reads a model: a run folder, or the `model/` in one.
+
+    Args:
+        path: The folder.
+        module: The network it was made from, for a model of `Backbone.from_module`.
+
+    Raises:
+        RunFolderError: It is missing, incomplete or damaged, or made by a newer version.
+        WeightsError: Its weights do not fit its network.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunFolderError(f"There is no run folder {folder}. Expected one that `finetune fit --out` made.")
+    folder = folder / MODEL if (folder / MODEL).is_dir() else folder
+    facts = read_json(folder / "finetune.json")
+    try:
+        if facts["format"] != FORMAT:
+            raise RunFolderError(
+                f"{folder} is of format {facts['format']}; this version of finetune reads format {FORMAT}. "
+                f"It was written by finetune {facts['versions']['finetune']}: install that version."
+            )
+        states = {name: _read(folder / name, digest) for name, digest in facts["sha256"].items()}
+        labels = Labels.from_dict(facts["labels"])
+        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+        head = dict(facts["backbone"]["head"])
+        options_of_head = HEADS[head.pop("kind")](**head)
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder / 'finetune.json'} is incomplete: {error}. Was it edited?") from error
+    network = from_saved(
+        read_json(folder / "config.json"), options_of_head, states["model.safetensors"], states.get("head.safetensors"),
+        module=module,
+    )  # fmt: skip
+    # The weights of the loss are for training only; what they were made from is not needed to answer.
+    plain = type(options)() if facts["task"].get("class_weight") == "balanced" else options
+    return Saved(network=network.eval(), task=plain.build(labels, []), facts=facts)
+
+
+def _read(path: Path, digest: str) -> Any:
+    if not path.exists():
+        raise RunFolderError(f"{path} is missing. Expected all files that finetune.json names; copy the whole folder.")
+    found = _sha256(path)
+    if found != digest:
+        raise RunFolderError(
+            f"{path} is damaged or was replaced: its SHA-256 is {found[:12]}…, finetune.json says {digest[:12]}…. "
+            "Copy the folder again from where it was made."
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise RunFolderError(f"{path} is no safetensors file: {error}.") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,94 @@
+"""What the output of a network means."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from ..data.labels import Labels
+from ..errors import ConfigError, nearest
+
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "auroc": True,
+    "f1": True,
+    "log_loss": False,
+    "rmse": False,
+    "mae": False,
+    "r2": True,
+}
+"""Every metric of every task, by its name in metrics.json, and which way is up."""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A loss, an answer and the metrics of it, for one set of labels. N examples, K outputs."""
+
+    labels: Labels
+
+    metrics: ClassVar[tuple[str, ...]]
+    """The names of what `measure` computes; the first is the one to quote."""
+
+    monitor: ClassVar[str]
+    """The metric that chooses between epochs where the user names none."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, options: Any, labels: Labels, targets: Sequence[Any]) -> Task:
+        """Makes the task from its options, the labels and the training targets."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean loss of (N, K) logits against the encoded target, a scalar."""
+
+    @abstractmethod
+    def answer(self, logits: Tensor) -> np.ndarray:
+        """What the logits say: (N, K) float64 probabilities, or (N, 1) numbers in the target's own unit."""
+
+    @abstractmethod
+    def name(self, answer: np.ndarray) -> list[str | float]:
+        """The answer of each example in words (or as a number)."""
+
+    @abstractmethod
+    def measure(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """The metrics of (N, K) answers against encoded targets; not a number where one is undefined."""
+
+    @abstractmethod
+    def resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The same metrics in each of B resamples, (B,); `counts` (B, N) says how often each example was drawn."""
+
+    def check_monitor(self, monitor: str | None) -> str:
+        """The metric that chooses the best epoch.
+
+        Raises:
+            ConfigError: A metric that this task does not have.
+        """
+        if monitor is None:
+            return self.monitor
+        if monitor not in self.metrics:
+            raise ConfigError(
+                f'There is no metric "{monitor}" to monitor here. Expected one of {", ".join(self.metrics)}.'
+                + nearest(monitor, self.metrics)
+            )
+        return monitor
+
+
+def weights_by_name(weight: Mapping[str, float], labels: Labels) -> np.ndarray:
+    """The weight of each class in the order of the labels; 1 for a class that is not named.
+
+    Raises:
+        ConfigError: A name that is no class.
+    """
+    unknown = sorted(set(weight) - set(labels.names))
+    if unknown:
+        raise ConfigError(
+            f'class_weight names "{unknown[0]}", which is no class here. Expected some of {", ".join(labels.names)}.'
+            + nearest(unknown[0], labels.names)
+        )
+    return np.array([float(weight.get(name, 1.0)) for name in labels.names])

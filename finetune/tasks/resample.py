@@ -1,0 +1,79 @@
+"""The metrics of a thousand resamples at once, for intervals.
+
+scikit-learn computes each figure that is quoted; a bootstrap needs the same figure a thousand times, which one call
+each would make the longest part of a short run (6 to 40 ms a resample were measured). So a resample is written here
+as how often it drew each example, and a metric as sums under those counts. The tests hold every one of these to
+scikit-learn's answer on the repeated rows.
+
+Shapes: N examples, K outputs, B resamples; `counts` is (B, N).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Floats = NDArray[np.float64]
+
+
+def mean(values: Floats, counts: Floats) -> Floats:
+    """The mean of (N,) values in each resample, (B,)."""
+    return np.asarray(counts @ values / counts.sum(axis=1))
+
+
+def class_sums(target: NDArray[np.int64], given: NDArray[np.int64], classes: int, counts: Floats) -> tuple[Floats, ...]:
+    """How often each class was right, was true and was given in each resample: three arrays (B, K)."""
+    rows = np.arange(len(target))
+
+    def summed(columns: NDArray[np.int64], keep: NDArray[np.bool_] | None = None) -> Floats:
+        keep = np.ones(len(columns), bool) if keep is None else keep
+        one_hot = sparse.csr_matrix((np.ones(keep.sum()), (rows[keep], columns[keep])), shape=(len(rows), classes))
+        return np.asarray((one_hot.T @ counts.T).T)
+
+    return summed(target, target == given), summed(target), summed(given)
+
+
+def balanced_accuracy(right: Floats, true: Floats) -> Floats:
+    """The mean recall over the classes that a resample holds, (B,)."""
+    return np.nanmean(_ratio(right, true), axis=1)
+
+
+def macro_f1(right: Floats, true: Floats, given: Floats) -> Floats:
+    """The mean F1 over the classes that a resample holds or answers, (B,)."""
+    return np.nanmean(_ratio(2 * right, true + given), axis=1)
+
+
+def auroc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
+    """The area under the ROC curve of (N,) scores in each resample, (B,); NaN where only one value was drawn.
+
+    It is the share of (positive, negative) pairs in the right order, ties counting one half (Mann and Whitney 1947).
+    """
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    weight = counts[:, order]
+    positives = np.add.reduceat(np.where(positive[order], weight, 0.0), starts, axis=1)
+    negatives = np.add.reduceat(np.where(positive[order], 0.0, weight), starts, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    return _ratio((positives * below).sum(axis=1), pairs)
+
+
+def mean_auroc(target: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
+    """The mean of `auroc` over the columns of (N, K) that hold both values in the resample, (B,)."""
+    columns = [auroc(target[:, k], score[:, k], counts) for k in range(target.shape[1])]
+    stacked = np.stack(columns)
+    defined = (~np.isnan(stacked)).sum(axis=0)
+    return _ratio(np.nansum(stacked, axis=0), defined.astype(np.float64))
+
+
+def r2(target: Floats, number: Floats, counts: Floats) -> Floats:
+    """The coefficient of determination in each resample, (B,); NaN where the target is constant."""
+    spread = mean(target**2, counts) - mean(target, counts) ** 2
+    # Below rounding the spread is that of one value drawn again and again.
+    spread = np.where(spread > 1e-12 * max(float(np.abs(target).max()) ** 2, 1e-300), spread, 0.0)
+    return 1 - _ratio(mean((target - number) ** 2, counts), spread)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)

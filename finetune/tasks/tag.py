@@ -1,0 +1,100 @@
+"""Several labels at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..data.labels import Labels
+from . import resample
+from .base import Task, weights_by_name
+from .options import Tag
+from .scores import quiet_scores, ranking_score
+
+
+@dataclass(frozen=True)
+class TagTask(Task):
+    """A sigmoid and binary cross-entropy for each label. Targets are (N, K) float32 of 0 and 1."""
+
+    positive_weight: tuple[float, ...] | None = None
+
+    metrics: ClassVar[tuple[str, ...]] = ("auroc", "f1", "accuracy", "balanced_accuracy", "log_loss")
+    monitor: ClassVar[str] = "log_loss"
+
+    @classmethod
+    def of(cls, options: Tag, labels: Labels, targets: Sequence[Any]) -> TagTask:
+        """See `Task.of`."""
+        weight = None
+        if options.class_weight == "balanced":
+            positives = labels.encode(targets).sum(axis=0)
+            weight = (len(targets) - positives) / np.maximum(positives, 1)
+            weight = np.where(weight > 0, weight, 1.0)  # a label that everything has: its weight must not vanish
+        elif options.class_weight is not None:
+            weight = weights_by_name(options.class_weight, labels)
+        return cls(labels, None if weight is None else tuple(weight.tolist()))
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `Task.loss`."""
+        weight = None if self.positive_weight is None else logits.new_tensor(self.positive_weight)
+        return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), pos_weight=weight)
+
+    def answer(self, logits: Tensor) -> np.ndarray:
+        """See `Task.answer`."""
+        return torch.sigmoid(logits.detach().double().cpu()).numpy()
+
+    def name(self, answer: np.ndarray) -> list[str | float]:
+        """All labels of at least one half, joined by `|`; empty where there is none."""
+        names = np.array(self.labels.names, dtype=object)
+        return ["|".join(names[row >= 0.5]) for row in answer]
+
+    def measure(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """See `Task.measure`.
+
+        accuracy is the share of examples with every label right; the others are means over the labels, auroc and
+        balanced_accuracy over those that hold both values.
+        """
+        from sklearn import metrics
+
+        target = target.astype(np.int64)
+        given = (answer >= 0.5).astype(np.int64)
+        both = [k for k in range(target.shape[1]) if 0 < target[:, k].sum() < len(target)]
+        clipped = np.clip(answer, 1e-15, 1 - 1e-15)
+        with quiet_scores():
+            balanced = [metrics.balanced_accuracy_score(target[:, k], given[:, k]) for k in both]
+            return {
+                "auroc": ranking_score(target, answer),
+                "f1": float(metrics.f1_score(target, given, average="macro")),
+                "accuracy": float(metrics.accuracy_score(target, given)),
+                "balanced_accuracy": float(np.mean(balanced)) if both else float("nan"),
+                "log_loss": float(-np.mean(target * np.log(clipped) + (1 - target) * np.log(1 - clipped))),
+            }
+
+    def resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task.resampled`."""
+        truth, given = target.astype(bool), answer >= 0.5
+        clipped = np.clip(answer, 1e-15, 1 - 1e-15)
+        f1, balanced = [], []
+        for k in range(truth.shape[1]):
+            sums = resample.class_sums(truth[:, k].astype(int), given[:, k].astype(int), 2, counts)
+            right, true, answered = sums
+            positives = true[:, 1] + answered[:, 1]
+            f1.append(np.divide(2 * right[:, 1], positives, out=np.zeros(len(counts)), where=positives > 0))
+            both = (true > 0).all(axis=1)
+            balanced.append(np.where(both, resample.balanced_accuracy(right, true), np.nan))
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a resample in which no label holds both values has no such mean
+            balanced_mean = np.nanmean(balanced, axis=0)
+        return {
+            "auroc": resample.mean_auroc(truth, answer, counts),
+            "f1": np.mean(f1, axis=0),
+            "accuracy": resample.mean((truth == given).all(axis=1).astype(float), counts),
+            "balanced_accuracy": balanced_mean,
+            "log_loss": resample.mean(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean(axis=1), counts),
+        }

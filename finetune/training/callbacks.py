@@ -1,0 +1,153 @@
+"""What happens beside the steps of a phase: frozen statistics, the best weights so far, the table, a polite stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..errors import TrainingError
+from ..files import replacing
+from .offers import add_row, write_state
+
+
+class KeepNorms(L.Callback):
+    """Holds normalisation layers in evaluation mode, whatever Lightning's `train()` sets."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        self.layers = layers
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """Before every step, since a validation in between puts everything back in training mode."""
+        for layer in self.layers:
+            layer.eval()
+
+
+class KeepBest(L.Callback):
+    """Writes the weights of the best epoch so far, so that whatever happens later nothing is lost.
+
+    Args:
+        path: The file, `.safetensors`; a `.json` beside it says which epoch it is and how good.
+        monitor: The logged metric that chooses; None keeps the last epoch.
+        higher: Whether more of it is better.
+    """
+
+    def __init__(self, path: Path, monitor: str | None, higher: bool) -> None:
+        self.path, self.monitor, self.higher = path, monitor, higher
+        self.best: float | None = None
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Keeps the weights where they are better than all before."""
+        if trainer.sanity_checking or self.monitor is None:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise TrainingError(
+                f'The metric "{self.monitor}" that chooses the best epoch was not logged. Logged were '
+                f"{', '.join(sorted(trainer.callback_metrics)) or 'none'}; see --monitor."
+            )
+        score = float(trainer.callback_metrics[self.monitor])
+        better = self.best is None or (score > self.best if self.higher else score < self.best)
+        if math.isfinite(score) and better:
+            self.best = score
+            self._write(trainer, module, score)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """Without a metric to choose by, the last weights are the ones."""
+        if self.monitor is None:
+            self._write(trainer, module, None)
+
+    def _write(self, trainer: Any, module: Any, score: float | None) -> None:
+        if not trainer.is_global_zero:
+            return
+        write_state(self.path, module.state_dict())
+        facts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "score": score}
+        with replacing(self.path.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(facts))
+
+
+class Table(L.Callback):
+    """One row of metrics.csv an epoch."""
+
+    def __init__(self, path: Path, phase: str) -> None:
+        self.path, self.phase = path, phase
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Adds the epoch's row; validation has run by now."""
+        if trainer.is_global_zero:
+            values = {k: float(v) for k, v in trainer.callback_metrics.items()}
+            add_row(
+                self.path,
+                {"phase": self.phase, "epoch": trainer.current_epoch + 1, "step": trainer.global_step, **values},
+            )
+
+
+class PoliteStop(L.Callback):
+    """The first Ctrl-C ends training after the current step and keeps what there is; the second one is Python's own."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        """Signals can be caught in the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            self.asked = True
+            trainer.should_stop = True
+            signal.signal(signal.SIGINT, self._before)
+
+        self._before = signal.signal(signal.SIGINT, stop)
+
+    def on_fit_end(self, trainer: Any, module: Any) -> None:
+        """Gives the signal back."""
+        self._restore()
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Likewise."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+
+class SameEverywhere(L.Callback):
+    """At the end of a phase all ranks must hold the same weights; statistics of normalisation are rank 0's."""
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """Compares hashes, and names the first tensor that differs.
+
+        Raises:
+            TrainingError: The ranks have drifted apart.
+        """
+        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+        mine = {name: _digest(tensor) for name, tensor in module.state_dict().items()}
+        everybody: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everybody, mine)
+        for name, digest in mine.items():
+            ranks = [rank for rank, theirs in enumerate(everybody) if theirs[name] != everybody[0][name]]
+            if ranks:
+                raise TrainingError(
+                    f'After the phase the ranks do not hold the same weights: "{name}" of rank {ranks[0]} differs '
+                    f"from rank 0's ({digest[:8]} here). The model was not saved; please report this with recipe.json."
+                )
+
+
+def _digest(tensor: Tensor) -> str:
+    raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(raw.numpy().tobytes()).hexdigest()

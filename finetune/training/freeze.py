@@ -1,0 +1,79 @@
+"""Which stages learn, and what stays exactly as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..errors import ConfigError, nearest
+from ..types import Stage
+
+
+def learning_stages(stages: Sequence[Stage], learns: str | tuple[str, ...]) -> tuple[Stage, ...]:
+    """The stages that a phase moves; the last stage is the head.
+
+    Raises:
+        ConfigError: A stage that the network does not have.
+    """
+    if learns == "all":
+        return tuple(stages)
+    if learns == "head":
+        return (stages[-1],)
+    names = [stage.name for stage in stages]
+    wanted = (learns,) if isinstance(learns, str) else learns
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(
+                f'The network has no stage "{name}" to train. Its stages are {", ".join(names)}.' + nearest(name, names)
+            )
+    return tuple(stage for stage in stages if stage.name in wanted)
+
+
+def freeze_except(module: nn.Module, learning: Sequence[Stage]) -> None:
+    """Lets the parameters of these stages of `module` learn, and no others."""
+    learns = {name for stage in learning for name in stage.parameters}
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in learns)
+
+
+def frozen_norms(module: nn.Module, norms: str) -> list[nn.Module]:
+    """The normalisation layers whose running statistics must not move.
+
+    Args:
+        module: A network of which some parameters are frozen already.
+        norms: "frozen" for all of them; "train" for those alone of whose layer nothing learns.
+    """
+    layers = [m for m in module.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
+    if norms == "frozen":
+        return list(layers)
+    some_frozen = not all(p.requires_grad for p in module.parameters())
+    kept: list[nn.Module] = []
+    for layer in layers:
+        own = list(layer.parameters(recurse=False))
+        # A layer without parameters of its own cannot say whether it learns: where anything is frozen, so is it.
+        if some_frozen if not own else not any(p.requires_grad for p in own):
+            kept.append(layer)
+    return kept
+
+
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Freezes a module for a while: no gradient, no moving statistics; afterwards it is as it was before.
+
+    Args:
+        module: Any network or part of one, `network.body` say. It is put in evaluation mode, so that dropout and
+            batch statistics are off too.
+    """
+    learned = [p.requires_grad for p in module.parameters()]
+    trained = [(m, m.training) for m in module.modules()]
+    module.requires_grad_(False).eval()
+    try:
+        yield module
+    finally:
+        for parameter, flag in zip(module.parameters(), learned, strict=True):
+            parameter.requires_grad_(flag)
+        for part, flag in trained:
+            part.training = flag

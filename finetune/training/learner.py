@@ -1,0 +1,120 @@
+"""The only LightningModule: a network, what its output means, and the phase it is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from ..errors import TrainingError
+from ..models.network import Network
+from ..tasks.base import Task
+from ..types import Batch
+from .plan import Phase, Plan
+from .rates import cosine, param_groups
+
+
+class Learner(L.LightningModule):
+    """Takes gradient steps on pictures for one phase.
+
+    Args:
+        network: What learns; which of its parameters do is set before.
+        task: Loss and metrics.
+        phase: Rates and length.
+        plan: Decay, warm-up and clipping.
+        seed: Of dropout and the like, on each rank its own.
+    """
+
+    def __init__(self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+        self.network, self.task, self.phase, self.plan = network, task, phase, plan
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._last_loss: tuple[int, Tensor] | None = None
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the stages' groups, with a cosine over the steps of the whole phase."""
+        groups = param_groups(
+            self.network,
+            lr=self.phase.lr,
+            layer_decay=self.phase.layer_decay,
+            weight_decay=self.plan.weight_decay,
+            stages=self.network.stages,
+        )
+        optimizer = torch.optim.AdamW(groups, lr=self.phase.lr)
+        # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
+        epochs = self.trainer.max_epochs or self.phase.epochs
+        steps = round(int(self.trainer.estimated_stepping_batches) * self.phase.epochs / epochs)
+        warmup = round(self.plan.warmup * steps)
+        schedule = LambdaLR(optimizer, lambda step: cosine(step, steps=steps, warmup=warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Seeds what is random in the network, so that a phase does not depend on what was drawn before it."""
+        torch.manual_seed(1_000_003 * self._seed + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch, (); the step before this one must have been sound."""
+        self._stop_if_unsound()
+        loss = self._step(batch, "train")
+        self._last_loss = (self.global_step, loss.detach())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collects the logits of a batch."""
+        self._step(batch, "validation")
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        # Channels last: convolutions are faster for it on CPUs and GPUs alike.
+        logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
+        loss = self.task.loss(logits, batch.target)
+        if stage == "train":
+            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.index), sync_dist=True)
+        else:
+            self._seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.index.cpu()))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """The last step of an epoch has no step after it that would look at its loss."""
+        self._stop_if_unsound()
+
+    def on_validation_epoch_end(self) -> None:
+        """The task's metrics over all validation pictures of all ranks, each counted once."""
+        mine = tuple(torch.cat(parts).numpy() for parts in zip(*self._seen, strict=True)) if self._seen else None
+        self._seen.clear()
+        logits, target, index = _gather(mine)
+        order = np.argsort(index)
+        logits, target = torch.from_numpy(logits[order]), target[order]
+        if not torch.isfinite(logits).all():
+            raise TrainingError(self._unsound("The network's answers on validation pictures are not finite", None))
+        values = self.task.measure(self.task.answer(logits), target)
+        self.log_dict({f"validation_{name}": value for name, value in values.items()}, rank_zero_only=False)
+
+    def _stop_if_unsound(self) -> None:
+        # One step late on purpose: asking for the value at once would make a GPU wait for the CPU at every step.
+        if self._last_loss is not None and not torch.isfinite(self._last_loss[1]):
+            raise TrainingError(self._unsound("The training loss became nan or infinite", self._last_loss[0]))
+
+    def _unsound(self, what: str, step: int | None) -> str:
+        at = f"at step {step} " if step is not None else ""
+        return (
+            f'{what} {at}(epoch {self.current_epoch + 1}) of phase "{self.phase.name}". Training was stopped. '
+            f"The rate was {self.phase.lr:g}, the precision {self.trainer.precision}; try --lr {self.phase.lr / 10:g}, "
+            "or --precision 32-true."
+        )
+
+
+def _gather(mine: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Everybody's (logits, target, index), joined."""
+    parts: list[Any] = [mine]
+    if dist.is_available() and dist.is_initialized():
+        parts = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, mine)
+    some = [part for part in parts if part is not None]
+    logits, target, index = (np.concatenate(column) for column in zip(*some, strict=True))
+    return logits, target, index

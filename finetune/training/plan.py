@@ -1,0 +1,158 @@
+"""What happens when: a method is a tuple of phases, and a phase is a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..errors import ConfigError, nearest
+
+METHODS = ("probe", "full", "head-then-full", "lp-ft")
+POLICIES = ("none", "mild", "natural", "document", "medical")
+
+# Rates for AdamW with a cosine after warm-up. Those for pretrained stages are the ones at which the validation
+# pictures of small real sets (ants and bees, cats and dogs) gained and never fell below the probe.
+HEAD_RATE = 1e-3
+TUNE_RATE = 1e-4
+SCRATCH_RATE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training in which the same stages learn.
+
+    Args:
+        name: How it is shown and how its checkpoint is called.
+        learns: "head", "all", or the names of stages.
+        on: "features": the head is fitted to convergence on the features of the frozen backbone, which are computed
+            once. "pictures": gradient steps on (augmented) pictures.
+        epochs: Passes over the training pictures; 0 on features.
+        lr: The head's rate at its height.
+        layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
+        norms: "frozen": normalisation layers keep the running statistics they have, in every stage. "train": those
+            of learning stages learn theirs. Frozen stages always keep theirs.
+        augment: The policy that varies the training pictures.
+    """
+
+    name: str
+    learns: Literal["head", "all"] | tuple[str, ...] = "all"
+    on: Literal["features", "pictures"] = "pictures"
+    epochs: int = 0
+    lr: float = TUNE_RATE
+    layer_decay: float = 1.0
+    norms: Literal["frozen", "train"] = "frozen"
+    augment: str = "mild"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to train: method, lengths, rates, and the machines.
+
+    Args:
+        method: "probe" fits the head on the frozen backbone's features. "full" trains everything from the pretrained
+            weights. "head-then-full" trains the head for `head_epochs`, then everything. "lp-ft" (Kumar et al.
+            2022, arXiv 2202.10054) fits the head as "probe" does, then trains everything from there.
+        epochs: Length of the phases that move the backbone, in passes over the training pictures.
+        head_epochs: Length of the first phase of "head-then-full".
+        batch_size: Pictures a step on each device.
+        accumulate: Steps whose gradients are added before the weights move.
+        lr: The head's rate at its height; by default the method's own. It is used as given, whatever the batch.
+        layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1]; it applies to
+            pretrained weights only.
+        weight_decay: AdamW's decoupled decay; not on biases and normalisation.
+        warmup: Share of a phase's steps in which the rate rises, in [0, 1).
+        gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
+        norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
+        augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none".
+        monitor: The metric on validation that chooses among the epochs; the task's own by default.
+        seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
+        accelerator: As Lightning's Trainer takes it, and so the next four.
+        devices: How many, or which, or "auto" for all.
+        num_nodes: Machines.
+        strategy: "auto" is one process a device with gradients averaged (DDP) where there are several.
+        precision: "auto" is "bf16-mixed" on GPUs that have it, else "32-true".
+        workers: Processes that read pictures while training; None for a number that suits the machine.
+        phases: The phases themselves, instead of a method's.
+
+    Raises:
+        ConfigError: All that is wrong, at once.
+    """
+
+    method: str = "lp-ft"
+    epochs: int = 10
+    head_epochs: int = 3
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float | None = None
+    layer_decay: float = 0.8
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    gradient_clip: float = 1.0
+    norms: Literal["auto", "frozen", "train"] = "auto"
+    augment: str = "mild"
+    monitor: str | None = None
+    seed: int = 0
+    accelerator: str = "auto"
+    devices: int | str | tuple[int, ...] = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    workers: int | None = None
+    phases: tuple[Phase, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.method not in METHODS:
+            known = ", ".join(METHODS)
+            wrong.append(f'Unknown method "{self.method}". Expected one of {known}.' + nearest(self.method, METHODS))
+        if self.augment not in POLICIES:
+            known = ", ".join(POLICIES)
+            wrong.append(
+                f'Unknown augment "{self.augment}". Expected one of {known}.' + nearest(self.augment, POLICIES)
+            )
+        for name, least in (("epochs", 1), ("head_epochs", 1), ("batch_size", 1), ("accumulate", 1), ("num_nodes", 1)):
+            if getattr(self, name) < least:
+                wrong.append(f"{name} must be {least} or more. Got {getattr(self, name)}.")
+        if self.lr is not None and not self.lr > 0:
+            wrong.append(f"lr must be above 0. Got {self.lr}.")
+        if not 0 < self.layer_decay <= 1:
+            wrong.append(f"layer_decay must be above 0 and at most 1. Got {self.layer_decay}.")
+        if not 0 <= self.warmup < 1:
+            wrong.append(f"warmup is a share of the steps, from 0 to below 1. Got {self.warmup}.")
+        for name in ("weight_decay", "gradient_clip", "seed"):
+            if getattr(self, name) < 0:
+                wrong.append(f"{name} must be 0 or more. Got {getattr(self, name)}.")
+        if self.workers is not None and self.workers < 0:
+            wrong.append(f"workers must be 0 or more. Got {self.workers}.")
+        if isinstance(self.devices, int) and self.devices < 1:
+            wrong.append(f'devices must be 1 or more, or "auto". Got {self.devices}.')
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def build(self, *, pretrained: bool) -> tuple[Phase, ...]:
+        """The phases of the method.
+
+        Args:
+            pretrained: The backbone's weights are worth keeping: its stages then move less the further they are from
+                the head, and its normalisation statistics stay.
+        """
+        if self.phases:
+            return self.phases
+        norms: Any = ("frozen" if pretrained else "train") if self.norms == "auto" else self.norms
+        tune = Phase(
+            name="fine-tune" if pretrained else "train",
+            epochs=self.epochs,
+            lr=self.lr or (TUNE_RATE if pretrained else SCRATCH_RATE),
+            layer_decay=self.layer_decay if pretrained else 1.0,
+            norms=norms,
+            augment=self.augment,
+        )
+        probe = Phase(name="probe", learns="head", on="features", augment="none")
+        # A head that starts from nothing needs more than the rate at which pretrained stages are moved.
+        fresh = replace(tune, lr=self.lr or HEAD_RATE)
+        return {
+            "probe": (probe,),
+            "full": (fresh,),
+            "head-then-full": (replace(fresh, name="head", learns="head", epochs=self.head_epochs), tune),
+            "lp-ft": (probe, tune),
+        }[self.method]

@@ -1,0 +1,72 @@
+"""Which rate each stage gets, and how rates run over the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from ..models.stages import stages_of
+from ..types import Stage
+
+
+def param_groups(
+    module: nn.Module,
+    *,
+    lr: float,
+    layer_decay: float = 1.0,
+    weight_decay: float = 0.0,
+    stages: Sequence[Stage] | None = None,
+) -> list[dict[str, Any]]:
+    """Parameter groups for any torch optimizer: lower rates further from the head, no decay on norms and biases.
+
+    The head learns at `lr`, the stage below it at `lr * layer_decay`, the next at `lr * layer_decay ** 2` (the
+    layer-wise decay of Howard and Ruder 2018, arXiv 1801.06146, and Clark et al. 2020, arXiv 2003.10555).
+
+    Args:
+        module: The network. Parameters that do not require a gradient are left out.
+        lr: Rate of the last stage, above 0.
+        layer_decay: Factor from a stage to the one below, in (0, 1].
+        weight_decay: For weights of two dimensions and more; biases and normalisation get 0.
+        stages: The stages from input to head; by default those of the module's own structure.
+
+    Returns:
+        Groups with the keys `params`, `lr`, `weight_decay` and `name`.
+    """
+    stages = module_stages(module) if stages is None else stages
+    parameters = dict(module.named_parameters())
+    groups = []
+    for above, stage in enumerate(reversed(stages)):
+        learning = [parameters[name] for name in stage.parameters if parameters[name].requires_grad]
+        for suffix, decay, members in (
+            ("", weight_decay, [p for p in learning if p.ndim > 1]),
+            (" (no decay)", 0.0, [p for p in learning if p.ndim <= 1]),
+        ):
+            if members:
+                rate = lr * layer_decay**above
+                groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": stage.name + suffix})
+    return groups
+
+
+def module_stages(module: nn.Module) -> tuple[Stage, ...]:
+    """The stages of any module from its own structure; the last one counts as its head."""
+    stages = stages_of(module, nn.Identity())[:-1]
+    return tuple(Stage(s.name, tuple(name.removeprefix("body.") for name in s.parameters)) for s in stages)
+
+
+def cosine(step: int, *, steps: int, warmup: int) -> float:
+    """The share of its rate that a group gets at a step: a linear rise, then half a cosine down to 0.
+
+    Loshchilov and Hutter 2017 (arXiv 1608.03983), with the warm-up a step and not an epoch at a time.
+
+    Args:
+        step: From 0.
+        steps: How many steps there are.
+        warmup: How many of them the rise takes.
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

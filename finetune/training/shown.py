@@ -1,0 +1,85 @@
+"""The plan in words, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..models.network import Network
+from .freeze import learning_stages
+from .machine import Machine
+from .plan import Phase, Plan
+
+
+def plan_rows(
+    network: Network, phases: Sequence[Phase], plan: Plan, machine: Machine, examples: int
+) -> list[dict[str, str]]:
+    """One row a phase: what learns, how fast, for how long, and what normalisation does.
+
+    Args:
+        network: For its stages and sizes.
+        phases: What will happen.
+        plan: Batch and accumulation.
+        machine: How many devices share a step.
+        examples: How many pictures there are to train on.
+    """
+    return [_row(network, phase, plan, machine, examples) for phase in phases]
+
+
+def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples: int) -> dict[str, str]:
+    learning = learning_stages(network.stages, phase.learns)
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    trainable = sum(sizes[name] for stage in learning for name in stage.parameters)
+    norms = sum(isinstance(m, _NormBase) for m in network.modules())
+    moving = 0 if phase.norms == "frozen" or phase.learns == "head" else norms
+    if phase.on == "features":
+        length, rate, batch = "to convergence", "L-BFGS, L2 penalty by cross-validation", str(examples)
+    else:
+        batch = str(plan.batch_size * plan.accumulate * machine.world_size)
+        steps = math.ceil(examples / (plan.batch_size * machine.world_size * plan.accumulate)) * phase.epochs
+        length = f"{phase.epochs} epochs, {steps} steps"
+        rate = f"{phase.lr:.2g} on the head"
+        if len(learning) > 1 and phase.layer_decay < 1:
+            rate += f" down to {phase.lr * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
+        rate += f", not scaled with the batch; cosine, {plan.warmup:.0%} warm-up"
+    return {
+        "phase": phase.name,
+        "learns": _stages(learning, network),
+        "trainable": f"{trainable:,} of {sum(sizes.values()):,}",
+        "length": length,
+        "rate": rate,
+        "batch": batch,
+        "norms": _norms(norms, moving),
+        "augment": "none (features are computed once)" if phase.on == "features" else phase.augment,
+    }
+
+
+def _stages(learning: Sequence[object], network: Network) -> str:
+    if len(learning) == len(network.stages):
+        return f"all {len(learning)} stages"
+    return ", ".join(getattr(stage, "name", "") for stage in learning)
+
+
+def _norms(norms: int, moving: int) -> str:
+    if norms == 0:
+        return "none with running statistics"
+    return (
+        f"{norms} frozen"
+        if moving == 0
+        else f"{moving} learn, {norms - moving} frozen"
+        if moving < norms
+        else f"{norms} learn"
+    )
+
+
+def groups_line(network: Network, phase: Phase) -> str:
+    """The rate of every stage of a phase, from the head down."""
+    learning = {stage.name for stage in learning_stages(network.stages, phase.learns)}
+    rates = [
+        f"{stage.name} {phase.lr * phase.layer_decay**above:.2g}"
+        for above, stage in enumerate(reversed(network.stages))
+        if stage.name in learning
+    ]
+    return f'  rates of "{phase.name}": ' + ", ".join(rates)

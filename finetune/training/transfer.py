@@ -1,0 +1,196 @@
+"""The phases of a run, one after the other, and the choice among what they offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from ..data.examples import Examples
+from ..data.loaders import make_loader
+from ..features import Values
+from ..models.network import Network
+from ..tasks.base import HIGHER_IS_BETTER, Task
+from ..types import Stage
+from .offers import Candidate, Surroundings, add_row, write_state
+from .plan import Phase, Plan
+from .probe import HeadFit, fit_head
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What is learned from, and by what it is judged.
+
+    Args:
+        examples: All examples of the run.
+        target: Their encoded targets.
+        train: Rows to learn from.
+        validation: Rows to choose by; none where a part has to do without.
+        features: Features of all examples under the backbone as it was loaded, where a phase needs them.
+    """
+
+    examples: Examples
+    target: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    features: Values | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came out of the phases; the network holds the chosen weights.
+
+    Args:
+        chosen: Which weights they are.
+        held_out: (n, K) logits of each training example from heads fitted without it, where the chosen weights are a
+            head fitted on features.
+        stopped: Whether the user asked to stop before the end.
+    """
+
+    chosen: Candidate
+    held_out: np.ndarray | None
+    stopped: bool
+
+
+def transfer(
+    network: Network,
+    task: Task,
+    lesson: Lesson,
+    plan: Plan,
+    phases: tuple[Phase, ...],
+    around: Surroundings,
+    *,
+    say: Say,
+    stop_at: Candidate | None = None,
+    prefix: str = "",
+) -> Outcome:
+    """Runs the phases and loads the weights that validation prefers.
+
+    A phase starts from the best weights of the one before. The result is the best of all phases, so that a phase
+    that only harms changes nothing; without validation it is the last.
+
+    Args:
+        network: Trained in place.
+        task: Loss and metrics.
+        lesson: The examples.
+        plan: `monitor` must name a metric of the task.
+        phases: What happens, in order.
+        around: Folder, devices, callbacks.
+        say: Is told each phase's result in a line.
+        stop_at: The epoch that an earlier run of these phases chose: this one ends there, without validation.
+        prefix: Before the names of checkpoints and table rows.
+    """
+    metric = task.check_monitor(plan.monitor)
+    higher = HIGHER_IS_BETTER[metric]
+    offers: list[Candidate] = []
+    fitted: HeadFit | None = None
+    stopped = False
+    for index, phase in enumerate(phases):
+        if phase.on == "features":
+            fitted = _fit_on_features(network, task, lesson, plan, say)
+            offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
+        else:
+            ends = stop_at is not None and stop_at.phase == phase.name
+            offer, stopped = _fit_on_pictures(
+                network, task, lesson, plan, phase, around, index=index, prefix=prefix,
+                monitor=f"validation_{metric}" if len(lesson.validation) else None, higher=higher,
+                epochs=stop_at.epoch if ends and stop_at is not None else None,
+            )  # fmt: skip
+            offers.append(offer)
+        say(_line(offers[-1], metric))
+        if stopped or (stop_at is not None and stop_at.phase == phase.name):
+            break
+    chosen = _best(offers, higher)
+    network.load_state_dict(_of_network(load_file(chosen.state)))
+    on_features = next(p for p in phases if p.name == chosen.phase).on == "features"
+    return Outcome(chosen=chosen, held_out=fitted.held_out if fitted and on_features else None, stopped=stopped)
+
+
+def _fit_on_features(network: Network, task: Task, lesson: Lesson, plan: Plan, say: Say) -> HeadFit:
+    assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
+    groups = list(lesson.examples.table["group"].iloc[lesson.train])
+    fitted = fit_head(
+        network.head, lesson.features.at(lesson.train), lesson.target[lesson.train], task, groups=groups, seed=plan.seed
+    )
+    how = f"chosen by {fitted.folds} folds of the training part" if fitted.folds else "by default: too few for folds"
+    say(f"  head fitted to convergence, L2 penalty {fitted.penalty:.2g} {how}")
+    return fitted
+
+
+def _offer(
+    network: Network, task: Task, lesson: Lesson, phase: Phase, metric: str, around: Surroundings, index: int,
+    prefix: str, fitted: HeadFit,
+) -> Candidate:  # fmt: skip
+    """Keeps a fitted head as weights to choose from, and its row in the table."""
+    score, row = None, {"phase": prefix + phase.name, "epoch": 0, "step": 0, "train_loss": fitted.loss}
+    if len(lesson.validation):
+        assert lesson.features is not None  # noqa: S101
+        with torch.no_grad():
+            logits = network.head.eval()(torch.from_numpy(lesson.features.at(lesson.validation).copy()))
+        values = task.measure(task.answer(logits), lesson.target[lesson.validation])
+        score = values[metric]
+        row |= {f"validation_{name}": value for name, value in values.items()}
+    state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
+    write_state(state, {f"network.{name}": tensor for name, tensor in network.state_dict().items()})
+    add_row(around.folder / "metrics.csv", row)
+    return Candidate(phase=phase.name, epoch=0, score=score, state=state)
+
+
+def _fit_on_pictures(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, *,
+    index: int, prefix: str, monitor: str | None, higher: bool, epochs: int | None,
+) -> tuple[Candidate, bool]:  # fmt: skip
+    # Lightning costs seconds to import, and a probe has no use for it.
+    from .learner import Learner
+    from .phases import fit_phase
+
+    learner = Learner(network, task, phase, plan, seed=plan.seed + index)
+    stages = tuple(Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in network.stages)
+
+    def loader(rows: np.ndarray, train: bool) -> Any:
+        return make_loader(
+            lesson.examples, lesson.target, network.spec, indices=rows, batch_size=plan.batch_size, train=train,
+            policy=phase.augment, seed=plan.seed + index, workers=around.machine.workers,
+        )  # fmt: skip
+
+    data = {
+        "train_dataloaders": loader(lesson.train, True),
+        "val_dataloaders": loader(lesson.validation, False) if len(lesson.validation) else None,
+    }
+    try:
+        return fit_phase(
+            learner, stages, phase, plan, around, index=index, monitor=monitor, higher=higher, data=data,
+            epochs=epochs, prefix=prefix,
+        )  # fmt: skip
+    finally:
+        network.requires_grad_(True)
+
+
+def _best(offers: list[Candidate], higher: bool) -> Candidate:
+    """The earliest of the best; the last one where nothing was measured."""
+    measured = [offer for offer in offers if offer.score is not None]
+    if not measured:
+        return offers[-1]
+    return max(measured, key=lambda offer: (offer.score or 0.0) if higher else -(offer.score or 0.0))
+
+
+def _of_network(state: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("network."): tensor for name, tensor in state.items()}
+
+
+def _line(offer: Candidate, metric: str) -> str:
+    at = f"epoch {offer.epoch}" if offer.epoch else "the fitted head"
+    score = f": validation {metric} {offer.score:.4f}" if offer.score is not None else ""
+    return f'  phase "{offer.phase}" done, best is {at}{score}'
+
+
+def whole(lesson: Lesson) -> Lesson:
+    """The same lesson with validation given to training, for a final fit on everything."""
+    everything = np.sort(np.concatenate([lesson.train, lesson.validation]))
+    return replace(lesson, train=everything, validation=everything[:0])

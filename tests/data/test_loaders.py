@@ -1,0 +1,176 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune.data.examples import read_examples
+from finetune.data.labels import Labels
+from finetune.data.loaders import EpochSampler, PictureDataset, collate, make_loader, stream
+from finetune.data.options import Data
+from finetune.errors import UnreadableError
+from finetune.types import Batch, ImageSpec
+
+from .pictures import tree
+
+SPEC = ImageSpec(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+@pytest.fixture
+def examples(tmp_path):
+    tree(tmp_path, [f"{name}/{n}.jpg" for name in ("cat", "dog") for n in range(8)])
+    return read_examples(Data(source=str(tmp_path)))
+
+
+def targets(examples):
+    return Labels.from_targets(examples.kind, examples.targets).encode(examples.targets)
+
+
+def loader(examples, **options):
+    return make_loader(
+        examples, targets(examples), SPEC, **{"batch_size": 5, "train": True, "policy": "mild"} | options
+    )
+
+
+def epochs(made, count=2):
+    batches = []
+    for epoch in range(count):
+        made.sampler.set_epoch(epoch)
+        batches += list(made)
+    return batches
+
+
+def test_a_stream_keeps_order_and_gives_reasons(examples, tmp_path):
+    (tmp_path / "cat/3.jpg").write_text("no picture")
+    chunks = list(stream(examples, SPEC, batch_size=5, threads=3))
+    assert [len(rows) + len(errors) for rows, _, errors in chunks] == [5, 5, 5, 1]
+    assert np.concatenate([rows for rows, _, _ in chunks]).tolist() == [row for row in range(16) if row != 3]
+    assert chunks[0][1].shape == (4, 3, 16, 16) and chunks[0][1].dtype == torch.uint8
+    assert list(chunks[0][2]) == [3] and "no picture" in chunks[0][2][3]
+
+
+def test_a_stream_of_nothing_readable_is_empty_and_not_wrong(examples, tmp_path):
+    (tmp_path / "cat/3.jpg").write_text("no picture")
+    ((rows, pictures, errors),) = stream(examples, SPEC, indices=[3])
+    assert len(rows) == 0 and pictures.shape == (0, 3, 16, 16) and list(errors) == [3]
+
+
+def test_a_stream_follows_the_rows_asked_for(examples):
+    ((rows, pictures, _),) = stream(examples, SPEC, indices=[5, 2])
+    whole = next(stream(examples, SPEC, batch_size=16))[1]
+    assert rows.tolist() == [5, 2] and torch.equal(pictures, whole[[5, 2]])
+
+
+def test_a_stream_does_not_depend_on_threads(examples):
+    one, four = (torch.cat([chunk[1] for chunk in stream(examples, SPEC, threads=n)]) for n in (1, 4))
+    assert torch.equal(one, four)
+
+
+def test_pictures_of_8_and_16_bits_share_a_batch():
+    arrays = [np.full((16, 16, 3), 255, np.uint8), np.full((16, 16, 3), 65535, np.uint16)]
+    ((_, pictures, _),) = stream(read_examples(Data(source=(arrays, ["a", "b"]))), SPEC)
+    assert pictures.dtype == torch.float32 and torch.all(pictures == 1)
+
+
+def test_training_does_not_depend_on_the_number_of_workers(examples):
+    alone, two = epochs(loader(examples, workers=0)), epochs(loader(examples, workers=2))
+    assert len(alone) == len(two) == 6
+    for one, other in zip(alone, two, strict=True):
+        assert isinstance(one, Batch) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_each_epoch_has_its_own_order_and_its_own_pictures(examples):
+    first, second = epochs(loader(examples, batch_size=16))
+    assert sorted(first.index.tolist()) == sorted(second.index.tolist()) == list(range(16))
+    assert first.index.tolist() != second.index.tolist()
+    assert not torch.equal(first.inputs[first.index.argsort()], second.inputs[second.index.argsort()])
+
+
+def test_the_seed_decides(examples):
+    one, same, other = (epochs(loader(examples, seed=seed), 1)[0] for seed in (1, 1, 2))
+    assert torch.equal(one.inputs, same.inputs) and not torch.equal(one.index, other.index)
+
+
+def test_loading_leaves_the_global_generators_alone(examples):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    epochs(loader(examples), 1)
+    assert (torch.rand(1), np.random.rand()) == expected
+
+
+def test_evaluation_sees_what_a_stream_sees(examples):
+    batches = list(loader(examples, train=False, batch_size=4))
+    ((_, pictures, _),) = stream(examples, SPEC)
+    assert torch.equal(torch.cat([batch.inputs for batch in batches]), pictures)
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(16))
+    assert torch.cat([batch.target for batch in batches]).tolist() == [0] * 8 + [1] * 8
+
+
+def test_a_last_batch_of_one_is_left_out_in_training_only(examples):
+    assert [len(batch.index) for batch in loader(examples)] == [5, 5, 5]
+    assert [len(batch.index) for batch in loader(examples, train=False)] == [5, 5, 5, 1]
+    assert [len(batch.index) for batch in loader(examples, indices=[3])] == [1]
+    assert len(loader(examples)) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_picture_is_named(examples, tmp_path, workers):
+    (tmp_path / "cat/3.jpg").write_text("no picture")
+    with pytest.raises(UnreadableError, match=r"cat/3\.jpg: it is no picture") as caught:
+        list(loader(examples, workers=workers))
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_dataset_travels_to_spawned_workers(examples):
+    dataset = PictureDataset(examples, targets(examples), SPEC, policy="mild", seed=0)
+    before = dataset[(3, 1)]
+    again = pickle.loads(pickle.dumps(dataset))[(3, 1)]
+    np.testing.assert_array_equal(before[0], again[0])
+
+
+@pytest.mark.parametrize("made", [np.array([1.5, 2.0], np.float32), np.eye(2, dtype=np.float32), np.array([0, 1])])
+def test_targets_keep_their_type_and_shape(made):
+    batch = collate([(np.zeros((4, 4, 3), np.uint8), made[row], row) for row in (0, 1)])
+    np.testing.assert_array_equal(batch.target.numpy(), made)
+    assert batch.target.numpy().dtype == made.dtype and batch.index.dtype == torch.int64
+
+
+def shares(monkeypatch, world, rows, **options):
+    sampler = EpochSampler(rows, **options)
+    sampler.set_epoch(3)
+    for rank in range(world):
+        monkeypatch.setattr("finetune.data.loaders._rank_and_world", lambda rank=rank: (rank, world))
+        share = list(sampler)
+        assert len(sampler) == len(share) and all(epoch == 3 for _, epoch in share)
+        yield [row for row, _ in share]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 17, 33])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_in_evaluation_each_row_is_taken_once_by_one_rank(monkeypatch, count, world):
+    taken = shares(monkeypatch, world, range(count), train=False, batch_size=4, seed=0)
+    assert sorted(row for share in taken for row in share) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [16, 24, 26, 33, 47])
+@pytest.mark.parametrize("world", [2, 3])
+def test_many_ranks_take_together_what_one_takes_in_each_step(monkeypatch, count, world):
+    (one,) = shares(monkeypatch, 1, range(count), train=True, batch_size=4 * world, seed=0)
+    many = list(shares(monkeypatch, world, range(count), train=True, batch_size=4, seed=0))
+    assert len({len(share) for share in many}) == 1
+    for step in range(count // (4 * world)):
+        together = {row for share in many for row in share[4 * step : 4 * step + 4]}
+        assert together == set(one[4 * world * step : 4 * world * (step + 1)])
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
+def test_all_ranks_train_on_the_same_number_and_nearly_everything_is_seen(count, batch_size, world):
+    sampler = EpochSampler(range(count), train=True, batch_size=batch_size, seed=0)
+    parts = [sampler._share(rank, world) for rank in range(world)]
+    assert len({len(part) for part in parts}) == 1 and len(parts[0]) >= 1
+    assert len(set(np.concatenate(parts))) >= count - world

@@ -1,0 +1,227 @@
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from finetune.data.examples import read_examples
+from finetune.data.options import Data
+from finetune.data.readers import read_ahead, read_image, scan, without_unreadable
+from finetune.errors import DataError, UnreadableError
+
+from .pictures import save, tree
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def rgb(size=(32, 24), seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_everyday_formats_give_height_width_channels(kind, in_chans):
+    array = read_image(encoded(rgb(), kind), in_chans=in_chans)
+    assert array.shape == (24, 32, in_chans) and array.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "mode, kind", [("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("CMYK", "JPEG"), ("LA", "PNG"), ("RGBA", "PNG")]
+)
+def test_every_mode_becomes_the_picture_that_it_shows(mode, kind):
+    image = rgb().convert(mode)
+    expected = np.asarray(image.convert("RGB"), np.int16)
+    assert np.abs(read_image(encoded(image, kind)) - expected).mean() < 8
+    assert read_image(encoded(image, kind), in_chans=1).shape == (24, 32, 1)
+
+
+def test_transparency_is_shown_on_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    for content in (encoded(clear), encoded(palette, transparency=1), encoded(Image.new("LA", (4, 4), (0, 0)))):
+        assert (read_image(content) == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_pictures_stand_upright(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(rgb(), kind, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    np.testing.assert_array_equal(read_image(content), expected)
+    assert read_image(content).shape[:2] == ((32, 24) if orientation > 4 else (24, 32))
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped():
+    pixels = np.array([[0, 255, 256, 65535]], np.uint16)
+    for content in (encoded(Image.fromarray(pixels)), encoded(Image.fromarray(pixels), "TIFF")):
+        array = read_image(content)
+        assert array.dtype == np.float32 and array.shape == (1, 4, 3)
+        np.testing.assert_allclose(array[0, :, 0], pixels[0] / 65535, rtol=1e-6)
+
+
+def test_float_pictures_keep_their_values():
+    array = read_image(encoded(Image.fromarray(np.array([[0.25, 1.0]], np.float32)), "TIFF"), in_chans=1)
+    np.testing.assert_array_equal(array[..., 0], [[0.25, 1.0]])
+
+
+def test_an_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    for kind in ("GIF", "WEBP", "PNG"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert read_image(content)[0, 0, 0] > 240
+
+
+def test_other_channel_numbers_must_be_the_pictures_own():
+    assert read_image(encoded(rgb().convert("RGBA")), in_chans=4).shape == (24, 32, 4)
+    assert read_image(np.zeros((5, 6, 7), np.uint8), in_chans=7).shape == (5, 6, 7)
+    for source in (encoded(rgb()), np.zeros((5, 6, 7), np.uint8)):
+        with pytest.raises(UnreadableError, match="expected 4"):
+            read_image(source, in_chans=4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, bool])
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 3)])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_arrays_of_any_type_come_as_8_bits_or_as_shares(dtype, shape, in_chans):
+    array = read_image(np.ones(shape, dtype), in_chans=in_chans)
+    assert array.shape == (5, 6, in_chans) and array.dtype == (np.uint8 if dtype in (np.uint8, bool) else np.float32)
+
+
+@pytest.mark.parametrize(
+    "array", [np.full((4, 4), np.nan), np.full((4, 4), -1.0), np.zeros((0, 4, 3)), np.zeros((2, 2, 2, 2))]
+)
+def test_arrays_without_meaning_are_refused(array):
+    with pytest.raises(UnreadableError):
+        read_image(array)
+
+
+def test_a_jpeg_may_be_shrunk_while_it_is_decoded_but_not_below_what_is_needed():
+    content = encoded(rgb((640, 480)), "JPEG")
+    assert read_image(content, shrink_to=100).shape == (120, 160, 3)
+    assert read_image(content, shrink_to=121).shape == (240, 320, 3)
+    assert read_image(content).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_a_truncated_file_is_refused_and_never_half_grey(kind, kept):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    content = encoded(noise, kind)
+    with pytest.raises(UnreadableError):
+        read_image(content[: int(len(content) * kept)])
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"]), st.data())
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(kind, data):
+    content = bytearray(encoded(rgb(), kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert read_image(bytes(content)).ndim == 3
+    except UnreadableError as error:
+        assert str(error)
+
+
+def test_what_is_no_picture_says_what_it_is(tmp_path):
+    text, empty = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    text.write_text("hello")
+    empty.touch()
+    postscript = tmp_path / "c.jpg"
+    postscript.write_bytes(encoded(rgb(), "EPS"))
+    for path, reason in (
+        (text, "no picture of a known format"),
+        (empty, "empty"),
+        (tmp_path, "folder"),
+        (tmp_path / "gone.jpg", "no such file"),
+        (postscript, "no picture of a known format"),
+    ):
+        with pytest.raises(UnreadableError, match=reason) as caught:
+            read_image(path)
+        assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_bomb_is_refused_by_its_header():
+    header = encoded(Image.new("1", (8, 8)))
+    bomb = bytearray(header)
+    bomb[16:24] = (60000).to_bytes(4, "big") * 2
+    import zlib
+
+    bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
+    start = time.perf_counter()
+    with pytest.raises(UnreadableError, match="too many pixels"):
+        read_image(bytes(bomb))
+    assert time.perf_counter() - start < 1
+
+
+def test_reading_ahead_keeps_order_and_bounds():
+    running, most, lock = 0, 0, threading.Lock()
+    taken = 0
+
+    def work(item):
+        nonlocal running, most
+        with lock:
+            running = item - taken
+            most = max(most, running)
+        return item * item
+
+    results = []
+    for result in read_ahead(work, range(200), threads=4, ahead=10):
+        taken += 1
+        results.append(result)
+    assert results == [n * n for n in range(200)] and most <= 12
+
+
+def test_reading_ahead_stops_when_nobody_listens():
+    done = []
+    results = read_ahead(done.append, range(10_000), threads=2, ahead=8)
+    next(results)
+    results.close()
+    assert len(done) < 50
+
+
+def test_scanning_names_every_unreadable_row_and_skipping_leaves_the_rest(tmp_path):
+    tree(tmp_path, ["a/1.jpg", "a/2.jpg", "b/1.png", "b/2.png"])
+    whole = (tmp_path / "a/2.jpg").read_bytes()
+    (tmp_path / "a/2.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b/1.png").write_text("no picture")
+    examples = read_examples(Data(source=str(tmp_path)))
+    errors = scan(examples)
+    assert sorted(errors) == [1, 2]
+    with pytest.raises(DataError, match=r"(?s)2 of 4 pictures.*2\.jpg.*1\.png.*--on-corrupt skip"):
+        without_unreadable(examples, errors, "stop")
+    kept, note = without_unreadable(examples, errors, "skip")
+    assert list(kept.table["id"]) == ["a/1.jpg", "b/2.png"] and "2 of 4" in note
+    assert without_unreadable(examples, {}, "stop") == (examples, None)
+
+
+def test_skipping_everything_is_refused(tmp_path):
+    save(tmp_path / "a/1.jpg")
+    save(tmp_path / "b/1.jpg")
+    examples = read_examples(Data(source=str(tmp_path)))
+    with pytest.raises(DataError, match="2 of 2"):
+        without_unreadable(examples, {0: "x", 1: "x"}, "skip")
+
+
+def test_real_photographs_with_odd_headers_are_read(shared_data):
+    paths = sorted((shared_data / "photos_exif").rglob("*.jpg"))
+    assert len(paths) == 31
+    assert all(read_image(path).shape[2] == 3 for path in paths)
+
+
+def test_medical_files_are_refused_in_words(shared_data):
+    for path in (shared_data / "dicom").rglob("*.dcm"):
+        with pytest.raises(UnreadableError, match=r"no picture of a known format|cannot be decoded"):
+            read_image(path)

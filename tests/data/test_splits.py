@@ -1,0 +1,207 @@
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from finetune.data.examples import Examples, read_examples
+from finetune.data.options import Data
+from finetune.data.splits import read_splits, split_examples, write_splits
+from finetune.errors import DataError
+from finetune.types import PARTS
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def make(targets, kind="class", groups=None, split=None):
+    count = len(targets)
+    table = pd.DataFrame(
+        {
+            "id": [f"f/{n}.jpg" for n in range(count)],
+            "source": [f"/f/{n}.jpg" for n in range(count)],
+            "target": pd.Series(targets, dtype="float64" if kind == "number" else "object"),
+            "group": pd.Series(groups or [None] * count, dtype="object"),
+            "split": pd.Series(split or [None] * count, dtype="object"),
+        }
+    )
+    return Examples(table=table, kind=kind)
+
+
+def by_class(sizes):
+    return [f"c{n}" for n, size in enumerate(sizes) for _ in range(size)]
+
+
+sizes = st.lists(st.integers(2, 40), min_size=2, max_size=8)
+shares = st.sampled_from([(0.15, 0.15), (0.1, 0.3), (0.2, 0.0), (0.33, 0.33), (0.05, 0.05)])
+
+
+@st.composite
+def sources(draw):
+    """Examples of any kind, with or without groups."""
+    kind = draw(st.sampled_from(["class", "labels", "number"]))
+    if kind == "class":
+        targets = by_class(draw(sizes))
+    elif kind == "labels":
+        targets = draw(
+            st.lists(st.sets(st.sampled_from("abcde")).map(lambda s: tuple(sorted(s))), min_size=4, max_size=60)
+        )
+    else:
+        targets = draw(st.lists(st.integers(0, 5).map(float), min_size=4, max_size=60))
+    group = st.one_of(st.none(), st.integers(0, 8).map(str))
+    groups = draw(st.none() | st.lists(group, min_size=len(targets), max_size=len(targets)))
+    return make(targets, kind, groups)
+
+
+@quick
+@given(sources(), shares, st.integers(0, 5))
+def test_every_example_has_one_part_and_no_group_crosses(examples, wanted, seed):
+    splits = split_examples(examples, validation=wanted[0], test=wanted[1], seed=seed)
+    together = np.concatenate([splits.indices(part) for part in PARTS])
+    assert sorted(together) == list(range(len(examples)))
+    assert len(splits.indices("train")) > 0
+    sides = pd.DataFrame({"group": examples.table["group"], "part": splits.part}).dropna()
+    assert (sides.groupby("group")["part"].nunique() <= 1).all()
+
+
+@quick
+@given(sources(), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter_and_the_seed_decides(examples, seed, random):
+    order = list(range(len(examples)))
+    random.shuffle(order)
+    first, again = split_examples(examples, seed=seed), split_examples(examples, seed=seed)
+    shuffled = split_examples(examples.take(order), seed=seed)
+    assert list(first.part) == list(again.part)
+    assert dict(zip(first.ids, first.part, strict=True)) == dict(zip(shuffled.ids, shuffled.part, strict=True))
+    assert first.fingerprint == shuffled.fingerprint
+
+
+@quick
+@given(sizes, shares, st.integers(0, 5))
+def test_a_class_of_three_is_in_every_part_and_one_of_two_in_train_and_test(sizes, wanted, seed):
+    examples = make(by_class(sizes))
+    splits = split_examples(examples, validation=wanted[0], test=wanted[1], seed=seed)
+    asked = {"train", "validation", "test"} if wanted[1] else {"train", "validation"}
+    for name, size in enumerate(sizes):
+        found = set(splits.part[np.array(examples.targets) == f"c{name}"])
+        assert found == (asked if size >= len(asked) else {"train", "test"})
+
+
+@quick
+@given(st.lists(st.integers(20, 60), min_size=2, max_size=8), shares, st.integers(0, 5))
+def test_shares_are_near_what_was_asked_in_all_and_in_each_class(sizes, wanted, seed):
+    examples = make(by_class(sizes))
+    part = split_examples(examples, validation=wanted[0], test=wanted[1], seed=seed).part
+    total = Counter(part)
+    for name, share in (("validation", wanted[0]), ("test", wanted[1])):
+        assert abs(total[name] - share * len(part)) <= 2
+        for number, size in enumerate(sizes):
+            count = Counter(part[np.array(examples.targets) == f"c{number}"])[name]
+            assert abs(count - share * size) <= 2
+
+
+def test_groups_and_classes_are_respected_at_once():
+    rng = np.random.default_rng(0)
+    groups = [str(g) for g in rng.integers(0, 80, 600)]
+    targets = [("rare" if int(g) % 8 == 0 else "common") for g in groups]
+    part = split_examples(make(targets, groups=groups)).part
+    rare = np.array(targets) == "rare"
+    for name, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
+        assert abs((part == name).mean() - share) < 0.03
+        assert abs((part[rare] == name).mean() - share) < 0.1
+
+
+def test_a_class_of_three_groups_is_in_every_part_however_uneven_they_are():
+    groups = ["a"] * 10 + ["b"] * 10 + ["c"] + [None] * 60
+    targets = ["x"] * 21 + ["y"] * 60
+    splits = split_examples(make(targets, groups=groups))
+    assert set(splits.part[:21]) == set(PARTS)
+
+
+def test_labels_that_come_together_are_spread_each():
+    rng = np.random.default_rng(1)
+    targets = [
+        tuple(name for name, p in zip("abc", (0.5, 0.2, 0.03), strict=True) if rng.random() < p) for _ in range(800)
+    ]
+    part = split_examples(make(targets, "labels")).part
+    for label in "abc":
+        has = np.array([label in names for names in targets])
+        assert abs((part[has] == "test").mean() - 0.15) < 0.06
+
+
+def test_numbers_are_spread_by_quantile_even_when_most_are_equal():
+    values = [0.0] * 200 + list(np.linspace(-1, 1, 100))
+    part = split_examples(make(values, "number")).part
+    spread = np.array(values)
+    assert abs(spread[part == "test"].std() - spread.std()) < 0.08
+
+
+def test_a_class_with_one_picture_is_refused_by_name():
+    with pytest.raises(DataError, match="1 class has a single picture: c1"):
+        split_examples(make(by_class([5, 1])))
+
+
+def test_a_class_missing_in_a_part_is_noted_with_its_size():
+    notes = split_examples(make(by_class([9, 2]))).notes
+    assert any("validation part has no example of c1 (2)" in note for note in notes)
+
+
+def given_parts(counts):
+    return [part for part, count in counts.items() for _ in range(count)]
+
+
+def test_given_parts_are_kept():
+    split = given_parts({"train": 6, "validation": 2, "test": 2})
+    splits = split_examples(make(["a", "b"] * 5, split=split))
+    assert list(splits.part) == split and not splits.refit and not splits.notes
+
+
+def test_no_test_part_is_noted_with_what_it_costs():
+    splits = split_examples(make(["a", "b"] * 5, split=given_parts({"train": 6, "validation": 4})))
+    assert not splits.refit and "There is no test part" in splits.notes[0]
+
+
+def test_validation_is_carved_from_train_and_test_stays():
+    examples = make(["a", "b"] * 20, split=given_parts({"train": 30, "test": 10}))
+    splits = split_examples(examples, validation=0.2)
+    assert splits.refit and Counter(splits.part) == {"train": 24, "validation": 6, "test": 10}
+    assert set(splits.part[30:]) == {"test"}
+    whole = split_examples(examples, carve=False)
+    assert not whole.refit and Counter(whole.part) == {"train": 30, "test": 10}
+
+
+def test_a_lone_train_part_is_divided_like_an_unsplit_source():
+    splits = split_examples(make(["a", "b"] * 10, split=["train"] * 20))
+    assert set(splits.part) == set(PARTS) and "Only a train part" in splits.notes[0]
+
+
+def test_given_parts_that_tear_a_group_are_refused():
+    with pytest.raises(DataError, match=r"1 groups are in several .* p1"):
+        split_examples(make(["a", "b"] * 2, groups=["p1", None, None, "p1"], split=["train", "train", "test", "test"]))
+
+
+def test_splits_are_written_as_promised_and_read_back(tmp_path):
+    examples = make([("a", "b"), ("a",), (), ("b",)] * 5, "labels", groups=["g", None, None, "h"] * 5)
+    splits = split_examples(examples)
+    write_splits(tmp_path / "splits.csv", examples, splits)
+    table = read_splits(tmp_path / "splits.csv")
+    assert list(table.columns) == ["source", "target", "group", "split"]
+    assert list(table["source"]) == list(splits.ids) and list(table["split"]) == list(splits.part)
+    assert list(table["target"][:3]) == ["a|b", "a", ""] and list(table["group"][:2]) == ["g", ""]
+    assert [path.name for path in tmp_path.iterdir()] == ["splits.csv"]
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "source,target,group,split\nx,y,,nowhere\n"])
+def test_another_file_is_no_table_of_splits(tmp_path, text):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(DataError, match="splits"):
+        read_splits(tmp_path / "s.csv")
+
+
+def test_patients_of_the_chest_x_rays_stay_on_one_side(shared_data):
+    examples = read_examples(Data(source=str(shared_data / "chest_xray"), group_from=r"person(\d+)_"))
+    splits = split_examples(examples)
+    sides = pd.DataFrame({"group": examples.table["group"], "part": splits.part}).dropna()
+    assert (sides.groupby("group")["part"].nunique() == 1).all()
+    assert Counter(splits.part) == {"train": 140, "validation": 30, "test": 30}
