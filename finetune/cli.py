@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from .errors import ConfigError, FinetuneError
+from .errors import ConfigError, FinetuneError, nearest
 from .fit import fit as fit_function
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def call(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough: `finetune backbones | head`.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except Exception as error:
         if not _is_usage(error):
@@ -101,8 +101,12 @@ def _option(name: str, hint: Any, default: Any, text: str) -> inspect.Parameter:
     options: dict[str, Any] = {"help": text}
     if bool in kinds:
         annotation, default = bool, False
-    elif kinds == [int] or kinds == [float] or kinds == [str] or (len(kinds) == 1 and get_origin(kinds[0]) is Literal):
+    elif kinds == [int] or kinds == [float] or kinds == [str]:
         annotation = kinds[0] | None
+    elif len(kinds) == 1 and get_origin(kinds[0]) is Literal:
+        # Text, for a wrong word is then refused together with all else that is wrong, and with the nearest one.
+        annotation = str | None
+        options["metavar"] = "|".join(get_args(kinds[0]))
     else:
         # Values of several types: numbers with commas, name=value pairs, names with commas.
         annotation = str | None
@@ -164,8 +168,9 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 _METAVARS = {
-    "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE", "target": "COLUMN[,COLUMN...]",
-    "class_weight": "balanced|NAME=WEIGHT,...", "devices": "N|auto|0,1,...", "out": "FOLDER", "recipe": "RUN|FILE",
+    "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
+    "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
+    "out": "FOLDER", "recipe": "RUN|FILE",
 }  # fmt: skip
 
 
@@ -200,7 +205,7 @@ def _fit(
     from rich.console import Console
 
     console = Console(stderr=as_json)
-    model = fit_function(source, **_parsed(words), verbose=console)
+    model = fit_function(source, **_parsed(words), verbose=console)  # type: ignore[arg-type]  # where to talk
     if as_json:
         _print_json(model.metrics)
     else:
@@ -224,7 +229,7 @@ def _predict(
     table = _load(run).predict(list(inputs), batch_size=batch_size, accelerator=accelerator)
     if as_json:
         print(table.to_json(orient="records", force_ascii=False, indent=2))  # noqa: T201
-    else:
+    if out is not None or not as_json:
         write_table(table, out)
     failed = int((table["error"] != "").sum())
     if failed:
@@ -263,6 +268,9 @@ def backbones(
     from .models.backbones import list_backbones
 
     found = list_backbones(pattern)
+    if not found:
+        close = nearest(pattern, {name.partition(".")[0].partition("/")[2] for name in list_backbones()})
+        raise ConfigError(f'No backbone matches "{pattern}".{close} Wildcards help: "*{pattern}*".')
     if as_json:
         _print_json(found)
     else:
@@ -274,7 +282,6 @@ def demo(
     out: Annotated[str, typer.Option(help="Folder for the pictures, the runs and the report.")] = "runs/demo",
     seed: Annotated[int, typer.Option(help="Seeds the choice of pictures and the training.")] = 0,
     as_json: JSON = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces an earlier demo.")] = True,
 ) -> int:
     """Shows that what was learned on one task helps on another."""
     from .demo import run_demo

@@ -83,7 +83,7 @@ def fit(
         weights: "default" downloads the pretrained weights, a path reads them, "none" starts from random numbers.
         in_chans: Channels of the pictures; pretrained filters are kept [3].
         mean: Overrides the weights' own normalisation of pictures in 0..1: one number, or one a channel.
-        std: Likewise.
+        std: Overrides what they are then divided by: one number, or one a channel.
         input_size: Overrides the side in pixels of the network's input.
         head: "linear" or "mlp" [linear].
         dropout: Share of the features that the head loses while training.

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import FinetuneError, RunFolderError
+from .errors import FinetuneError, RunFolderError, listing
 from .files import replacing
 
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS}
+LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db"}  # a user's logger, and file managers
 
 
 @contextlib.contextmanager
@@ -24,7 +25,7 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
     """Makes the folder of a run.
 
     When the run fails before it has weights worth keeping, the folder is removed and what `overwrite` put aside
-    comes back: nothing half-written, nothing lost. A folder with checkpoints stays.
+    comes back: nothing half-written, nothing lost. A folder with an epoch's weights stays.
 
     Args:
         out: The folder; None makes a temporary one, which its user has to keep or remove.
@@ -44,7 +45,8 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
     try:
         yield folder
     except BaseException as error:
-        kept = any((folder / CHECKPOINTS).glob("*.safetensors")) and not isinstance(error, RunFolderError)
+        # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
+        kept = any((folder / CHECKPOINTS).glob("*.json")) and not isinstance(error, RunFolderError | OSError)
         if not kept:
             _undo(folder, made, aside)
         elif isinstance(error, FinetuneError | KeyboardInterrupt):
@@ -62,7 +64,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """Refuses a folder that must not be replaced, before anything is done.
 
     Raises:
-        RunFolderError: It exists and is not empty.
+        RunFolderError: It exists and is not empty, or is to be overwritten and holds more than a run.
     """
     if folder.is_file():
         raise RunFolderError(f"--out {folder} is a file. Expected a folder that does not exist yet.")
@@ -73,11 +75,12 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             f"The folder {folder} exists and is not empty. Expected a new folder for this run; "
             "choose another --out, or replace the earlier run with --overwrite."
         )
-    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
-    if strange and not (folder / RECIPE).exists():
+    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS | LEFT_BY_OTHERS)
+    if strange or not (folder / RECIPE).exists():
+        found = f"it holds {listing(strange)}" if strange else f"it has no {RECIPE}"
         raise RunFolderError(
-            f"--overwrite replaces an earlier run, but {folder} is none: it holds {strange[0]}. "
-            "Nothing was touched; choose another --out."
+            f"--overwrite replaces an earlier run and nothing else, but {folder} is not just that: {found}. "
+            "Nothing was touched; choose another --out, or take away what is not the run's."
         )
 
 

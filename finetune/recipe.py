@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .data.options import Data
-from .errors import ConfigError, RunFolderError
+from .errors import ConfigError, RunFolderError, nearest
 from .models.options import Backbone, LinearHead, MLPHead
 from .tasks.options import Classify, Regress, Tag
 from .training.plan import Phase, Plan
@@ -49,14 +48,16 @@ class Recipe:
         Raises:
             ConfigError: All that is wrong.
         """
+        wrong = _misnamed(self.model, self.plan.monitor)
         kinds = {Classify: "class", Tag: "labels", Regress: "number"}
         expected = "auto" if self.task is None else kinds[type(self.task)]
         if self.data.kind != "auto" and expected != "auto" and self.data.kind != expected:
-            raise ConfigError(
+            wrong.append(
                 f"The task {type(self.task).__name__} needs targets of kind {expected!r}, and data.kind says "
                 f"{self.data.kind!r}. Leave one of them out."
             )
-        self.model.check()
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values. Data in memory is named, not stored."""
@@ -99,6 +100,9 @@ class Recipe:
 
 def read_recipe(path: str | Path) -> Recipe:
     """Reads the recipe of a run folder, or of its recipe.json.
+
+    Args:
+        path: The folder, or the file.
 
     Raises:
         RunFolderError: There is none, or it cannot be read.
@@ -152,20 +156,27 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
         given["data"]["source"] = source
     elif start is None:
         raise ConfigError("There is nothing to learn from: expected a folder, a table, or --recipe. Got neither.")
+    elif isinstance(start.data.source, Mapping):
+        was = start.data.source.get("in_memory", "something")
+        raise ConfigError(f"The examples of this recipe were in memory (a {was}). Give them again, as the source.")
     wrong: list[str] = []
     kind = given["task"].pop("kind", None)
     if kind is not None and kind not in TASKS:
         wrong.append(_unknown("task", kind, TASKS))
     elif kind is not None:
         given["data"].setdefault("kind", KIND_OF_TASK[kind])
-    data = _made(Data, start and start.data, given["data"], wrong)
-    head = _head(start and start.model.head, given["head"], wrong)
-    model = _made(Backbone, start and start.model, {"name": DEFAULT_BACKBONE, **given["model"]} if start is None
-                  else given["model"], wrong)  # fmt: skip
-    plan = _made(Plan, start and start.plan, given["plan"], wrong)
-    task = _task(start and start.task, kind, given["task"], wrong)
+    data = _made(Data, start.data if start else None, given["data"], wrong)
+    head = _head(start.model.head if start else None, given["head"], wrong)
+    if start is None:
+        given["model"].setdefault("name", DEFAULT_BACKBONE)
+    model = _made(Backbone, start.model if start else None, given["model"], wrong)
+    plan = _made(Plan, start.plan if start else None, given["plan"], wrong)
+    task = _task(start.task if start else None, kind, given["task"], wrong)
     if wrong:
-        raise ConfigError("\n".join(wrong))
+        # All at once: what only a look at the libraries can tell would else be told in the next attempt.
+        asked = given["model"].get("name")
+        named = model or (Backbone(asked) if asked else None)
+        raise ConfigError("\n".join([*wrong, *_misnamed(named, given["plan"].get("monitor"))]))
     return Recipe(data=data, model=replace(model, head=head), task=task, plan=plan)
 
 
@@ -175,7 +186,7 @@ def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
     Raises:
         ConfigError: Options that this task does not take, or a task of another kind.
     """
-    by_kind = {"class": Classify, "labels": Tag, "number": Regress}
+    by_kind: dict[str, type[TaskOptions]] = {"class": Classify, "labels": Tag, "number": Regress}
     if options is None:
         return by_kind[kind]()
     if type(options) is by_kind[kind]:
@@ -188,12 +199,32 @@ def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
     )
 
 
+def _misnamed(model: Backbone | None, monitor: str | None) -> list[str]:
+    """What is wrong with the names that are looked up in libraries and in the tasks."""
+    from .tasks.base import HIGHER_IS_BETTER
+
+    wrong = []
+    if model is not None:
+        try:
+            model.check()
+        except ConfigError as error:
+            wrong.append(str(error))
+    if monitor is not None and monitor not in HIGHER_IS_BETTER:
+        known = ", ".join(HIGHER_IS_BETTER)
+        wrong.append(
+            f'There is no metric "{monitor}" to monitor. Expected one of {known}.{nearest(monitor, HIGHER_IS_BETTER)}'
+        )
+    return wrong
+
+
 def _task(start: TaskOptions | None, kind: str | None, given: dict[str, Any], wrong: list[str]) -> TaskOptions | None:
-    if kind is not None and kind in TASKS:
-        return _made(TASKS[kind], start if type(start) is TASKS[kind] else None, given, wrong)
-    if start is None and not given:
-        return None
-    return _made(type(start) if start is not None else Classify, start, given, wrong)
+    if kind is None or kind not in TASKS:
+        if start is None and not given:
+            return None
+        made: TaskOptions | None = _made(type(start) if start is not None else Classify, start, given, wrong)
+    else:
+        made = _made(TASKS[kind], start if type(start) is TASKS[kind] else None, given, wrong)
+    return made
 
 
 def _head(start: LinearHead | MLPHead | None, given: dict[str, Any], wrong: list[str]) -> Any:
@@ -224,10 +255,7 @@ def _made(cls: Any, start: Any, given: dict[str, Any], wrong: list[str]) -> Any:
 
 
 def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f'Unknown {what} "{name}". Expected one of {", ".join(known)}.' + (
-        f' Did you mean "{close[0]}"?' if close else ""
-    )
+    return f'Unknown {what} "{name}". Expected one of {", ".join(known)}.{nearest(str(name), known)}'
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def _facts(
     return {
         "backbone": {
             "name": network.id,
-            "args": dict(recipe.model.args),
+            "args": dict(network.origin.args),
             "head": {"kind": head, **vars(recipe.model.head)},
         },
         "chosen": {

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from .data.labels import Labels
 from .errors import RunFolderError
-from .files import replacing
+from .files import write_tensors
 from .folder import MODEL, read_json, write_json
-from .models.native import config, from_saved
+from .models import native
 from .models.network import Network
+from .models.options import Backbone
 from .recipe import HEADS, TASKS
 from .tasks.base import Task
+from .types import ImageSpec
 
 FORMAT = 1
 PACKAGES = (
@@ -74,10 +76,9 @@ def save(folder: Path, network: Network, task: Task, options: Any, facts: Mappin
     digests = {}
     for name, state in (("model.safetensors", network.native_state()), ("head.safetensors", network.head_state())):
         if state is not None:
-            with replacing(folder / name) as temporary:
-                save_file(state, temporary, metadata={"format": "pt"})
+            write_tensors(folder / name, state)
             digests[name] = _sha256(folder / name)
-    write_json(folder / "config.json", config(network, task.labels.names))
+    write_json(folder / "config.json", native.config(network, task.labels.names))
     kind = next(name for name, cls in TASKS.items() if type(options) is cls)
     write_json(
         folder / "finetune.json",
@@ -118,14 +119,19 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
         states = {name: _read(folder / name, digest) for name, digest in facts["sha256"].items()}
         labels = Labels.from_dict(facts["labels"])
         options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
-        head = dict(facts["backbone"]["head"])
-        options_of_head = HEADS[head.pop("kind")](**head)
+        spec = ImageSpec.from_dict(facts["preprocessing"])
+        state, head = states["model.safetensors"], dict(facts["backbone"]["head"])
+        backbone = Backbone(
+            facts["backbone"]["name"], weights="none", args=facts["backbone"]["args"],
+            head=HEADS[head.pop("kind")](**head), module=module,
+        )  # fmt: skip
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / 'finetune.json'} is incomplete: {error}. Was it edited?") from error
-    network = from_saved(
-        read_json(folder / "config.json"), options_of_head, states["model.safetensors"], states.get("head.safetensors"),
-        module=module,
-    )  # fmt: skip
+    config = read_json(folder / "config.json")
+    try:
+        network = native.from_saved(config, backbone, spec, labels.num_outputs, state, states.get("head.safetensors"))
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder / 'config.json'} is incomplete: {error}. Was it edited?") from error
     # The weights of the loss are for training only; what they were made from is not needed to answer.
     plain = type(options)() if facts["task"].get("class_weight") == "balanced" else options
     return Saved(network=network.eval(), task=plain.build(labels, []), facts=facts)

@@ -54,7 +54,8 @@ class RegressTask(Task):
             return {
                 "rmse": float(metrics.root_mean_squared_error(target, number)),
                 "mae": float(metrics.mean_absolute_error(target, number)),
-                "r2": float(metrics.r2_score(target, number)) if len(target) > 1 else float("nan"),
+                # Of targets that are all the same there is no variance to explain.
+                "r2": float(metrics.r2_score(target, number)) if np.ptp(target) > 0 else float("nan"),
             }
 
     def resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:

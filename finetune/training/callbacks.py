@@ -58,18 +58,18 @@ class KeepBest(L.Callback):
         better = self.best is None or (score > self.best if self.higher else score < self.best)
         if math.isfinite(score) and better:
             self.best = score
-            self._write(trainer, module, score)
+            self._write(trainer, module, trainer.current_epoch + 1, score)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Without a metric to choose by, the last weights are the ones."""
         if self.monitor is None:
-            self._write(trainer, module, None)
+            self._write(trainer, module, trainer.current_epoch, None)  # counted up by now
 
-    def _write(self, trainer: Any, module: Any, score: float | None) -> None:
+    def _write(self, trainer: Any, module: Any, epoch: int, score: float | None) -> None:
         if not trainer.is_global_zero:
             return
         write_state(self.path, module.state_dict())
-        facts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "score": score}
+        facts = {"epoch": epoch, "step": trainer.global_step, "score": score}
         with replacing(self.path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(facts))
 

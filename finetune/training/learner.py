@@ -91,7 +91,9 @@ class Learner(L.LightningModule):
         order = np.argsort(index)
         logits, target = torch.from_numpy(logits[order]), target[order]
         if not torch.isfinite(logits).all():
-            raise TrainingError(self._unsound("The network's answers on validation pictures are not finite", None))
+            raise TrainingError(
+                self._unsound("The network's answers on validation pictures are not finite", self.global_step)
+            )
         values = self.task.measure(self.task.answer(logits), target)
         self.log_dict({f"validation_{name}": value for name, value in values.items()}, rank_zero_only=False)
 

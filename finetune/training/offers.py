@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import replacing
+from ..files import replacing, write_tensors
 from .machine import Machine
 
 
@@ -56,8 +55,7 @@ class Surroundings:
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Writes the tensors of a state dict to a safetensors file, whole or not at all."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items() if isinstance(v, Tensor)}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
+    write_tensors(path, tensors)
 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:

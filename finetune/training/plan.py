@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -124,8 +125,12 @@ class Plan:
                 wrong.append(f"{name} must be 0 or more. Got {getattr(self, name)}.")
         if self.workers is not None and self.workers < 0:
             wrong.append(f"workers must be 0 or more. Got {self.workers}.")
+        if self.norms not in ("auto", "frozen", "train"):
+            wrong.append(f'norms must be "auto", "frozen" or "train". Got {self.norms!r}.')
         if isinstance(self.devices, int) and self.devices < 1:
             wrong.append(f'devices must be 1 or more, or "auto". Got {self.devices}.')
+        if isinstance(self.devices, str) and not re.fullmatch(r"auto|\d+(,\d+)*,?", self.devices):
+            wrong.append(f'devices must be a number, numbers such as 0,1, or "auto". Got {self.devices!r}.')
         if wrong:
             raise ConfigError("\n".join(wrong))
 

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finetune.models.heads import MLP, Linear, MapHead, build_head
+from finetune.models.options import LinearHead, MLPHead
+
+
+@pytest.mark.parametrize(
+    ("options", "on_map", "kind"),
+    [(LinearHead(), False, Linear), (LinearHead(dropout=0.2), True, MapHead), (MLPHead(hidden=7), False, MLP)],
+)
+def test_every_head_answers_one_row_a_picture_from_an_even_start(options, on_map, kind):
+    head = build_head(options, 12, 4, on_map=on_map).eval()
+    assert type(head) is kind
+    answer = head(torch.randn(5, 12, 3, 3) if on_map else torch.randn(5, 12))
+    assert answer.shape == (5, 4)
+    assert answer.abs().max() < 0.5
+
+
+def test_heads_start_with_weights_that_let_the_body_learn():
+    head = build_head(LinearHead(), 12, 4)
+    features = torch.randn(5, 12, requires_grad=True)
+    head(features).square().sum().backward()
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0

@@ -1,0 +1,51 @@
+import numpy as np
+
+from finetune.data.labels import Labels
+from finetune.report.intervals import measure
+from finetune.tasks.options import Classify
+
+TASK = Classify().build(Labels(kind="class", names=("a", "b")), [])
+
+
+def answers(n: int, right: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, 2, n)
+    given = np.where(rng.random(n) < right, target, 1 - target)
+    return np.where(given[:, None] == np.arange(2), 0.8, 0.2), target
+
+
+def test_the_interval_of_an_accuracy_is_about_the_binomial_one():
+    answer, target = answers(400, 0.9, 0)
+    figure = measure(TASK, answer, target)["accuracy"]
+    spread = 1.96 * np.sqrt(figure["value"] * (1 - figure["value"]) / 400)
+    assert abs((figure["high"] - figure["low"]) / 2 - spread) < 0.25 * spread
+    assert figure["low"] < figure["value"] < figure["high"] and figure["n"] == 400
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says():
+    held = 0
+    for seed in range(120):
+        figure = measure(TASK, *answers(80, 0.8, seed), resamples=400, seed=seed)["accuracy"]
+        held += figure["low"] <= 0.8 <= figure["high"]
+    assert 0.86 <= held / 120 <= 1
+
+
+def test_groups_are_drawn_whole_so_that_copies_buy_no_certainty():
+    answer, target = answers(50, 0.8, 1)
+    copied = np.repeat(answer, 10, axis=0), np.repeat(target, 10)
+    alone = measure(TASK, answer, target)["accuracy"]
+    grouped = measure(TASK, *copied, groups=list(np.repeat(np.arange(50), 10)))["accuracy"]
+    naive = measure(TASK, *copied)["accuracy"]
+    width = alone["high"] - alone["low"]
+    assert abs(grouped["high"] - grouped["low"] - width) < 0.25 * width
+    assert naive["high"] - naive["low"] < 0.6 * width
+
+
+def test_one_seed_gives_one_interval():
+    answer, target = answers(60, 0.7, 2)
+    assert measure(TASK, answer, target, seed=5) == measure(TASK, answer, target, seed=5)
+
+
+def test_what_is_undefined_is_none_and_not_nan():
+    figures = measure(TASK, np.array([[0.1, 0.9], [0.2, 0.8]]), np.array([1, 1]))
+    assert figures["auroc"] == {"value": None, "low": None, "high": None, "n": 2}

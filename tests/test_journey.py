@@ -1,0 +1,256 @@
+"""The main job from end to end, as a person does it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import finetune as ft
+from finetune.cli import call
+from tests.made import KINDS, QUICK, QUICK_WORDS, class_folders, contents, texture
+
+METRICS = {"accuracy", "balanced_accuracy", "auroc", "f1", "log_loss"}
+
+
+@pytest.fixture(scope="module", params=["probed", "tuned"])
+def model(request):
+    return request.getfixturevalue(request.param)
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_folder_holds_what_it_always_holds(model):
+    assert {entry.name for entry in model.folder.iterdir()} == {
+        *("recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md", "model", "checkpoints")
+    }
+    assert {entry.name for entry in (model.folder / "model").iterdir()} == {
+        *("config.json", "model.safetensors", "finetune.json")
+    }
+    assert list((model.folder / "checkpoints").glob("*.safetensors"))
+
+
+def test_metrics_json_gives_each_figure_with_its_interval_and_n(model):
+    metrics = json.loads((model.folder / "metrics.json").read_text())
+    assert metrics == model.metrics
+    assert list(metrics) == ["validation", "test"]
+    parts = [row["split"] for row in rows_of(model.folder / "splits.csv")]
+    for part, figures in metrics.items():
+        assert set(figures) == METRICS
+        for name, figure in figures.items():
+            assert list(figure) == ["value", "low", "high", "n"]
+            assert figure["n"] == parts.count(part)
+            assert figure["low"] <= figure["value"] <= figure["high"], name
+
+
+def test_splits_csv_names_every_picture_once_and_every_class_in_each_part(model, textures):
+    rows = rows_of(model.folder / "splits.csv")
+    assert list(rows[0]) == ["source", "target", "group", "split"]
+    assert sorted(row["source"] for row in rows) == sorted(f"{kind}/{n}.png" for kind in KINDS for n in range(12))
+    assert all(row["source"].startswith(row["target"]) for row in rows)
+    assert {(row["target"], row["split"]) for row in rows} == {
+        (kind, part) for kind in KINDS for part in ("train", "validation", "test")
+    }
+
+
+def test_metrics_csv_has_a_row_for_each_phase_and_epoch(tuned):
+    rows = rows_of(tuned.folder / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(float(row["train_loss"]) >= 0 and 0 <= float(row["validation_accuracy"]) <= 1 for row in rows)
+    assert {f"validation_{name}" for name in METRICS} <= set(rows[0])
+
+
+def test_finetune_json_says_what_the_weights_cannot(model):
+    facts = json.loads((model.folder / "model" / "finetune.json").read_text())
+    assert facts["labels"]["names"] == list(KINDS)
+    assert facts["task"]["kind"] == "classify"
+    assert facts["preprocessing"]["size"] == [32, 32]
+    assert {"python", "finetune", "torch", "timm"} <= set(facts["versions"])
+    assert facts["data"]["examples"] == 36
+    assert len(facts["data"]["fingerprint"]) == len(facts["splits"]) == 64
+    assert set(facts["sha256"]) == {"model.safetensors"}
+
+
+def test_textures_are_learned(probed):
+    assert probed.metrics["test"]["accuracy"]["value"] > 0.5
+
+
+def test_a_loaded_model_answers_exactly_as_the_one_that_fit_gave(model, textures):
+    expected = model.predict(textures)
+    for folder in (model.folder, model.folder / "model"):
+        loaded = ft.load(folder)
+        pd.testing.assert_frame_equal(loaded.predict(textures), expected, check_exact=True)
+        assert loaded.classes == model.classes == KINDS
+        assert loaded.metrics == model.metrics
+
+
+def test_predict_answers_in_the_order_asked_for_files_folders_and_globs(probed, textures):
+    asked = [str(textures / "stripes/3.png"), textures / "checks", str(textures / "rings" / "1*.png")]
+    answered = probed.predict(asked)
+    assert list(answered.columns) == ["path", "label", *KINDS, "error"]
+    names = ["stripes/3", *(f"checks/{n}" for n in range(12)), "rings/1", "rings/10", "rings/11"]
+    assert list(answered["path"]) == [str(textures / f"{name}.png") for name in names]
+    probabilities = answered[list(KINDS)].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert [KINDS[k] for k in probabilities.argmax(axis=1)] == list(answered["label"])
+    assert (answered["error"] == "").all()
+
+
+def test_one_picture_may_be_asked_for_by_itself_and_as_an_array(probed, textures):
+    path = textures / "rings/0.png"
+    by_path, by_array = probed.predict(path), probed.predict([np.asarray(Image.open(path))])
+    np.testing.assert_allclose(by_path[list(KINDS)], by_array[list(KINDS)], rtol=1e-6)
+
+
+def test_predict_writes_the_csv_that_it_prints(probed, textures, tmp_path, capsys):
+    words = ["predict", str(probed.folder), str(textures / "rings"), str(textures / "checks/1.png")]
+    assert call(words) == 0
+    printed = capsys.readouterr().out
+    assert call([*words, "--out", str(tmp_path / "new" / "answers.csv")]) == 0
+    assert (tmp_path / "new" / "answers.csv").read_text() == printed
+    table = pd.read_csv(tmp_path / "new" / "answers.csv", keep_default_na=False)
+    assert list(table.columns) == ["path", "label", *KINDS, "error"]
+    assert len(table) == 13
+
+
+def test_evaluating_an_unsplit_source_answers_under_test(probed, textures):
+    metrics = ft.evaluate(probed.folder, textures)
+    assert list(metrics) == ["test"]
+    assert metrics["test"]["accuracy"]["n"] == 36
+    right = [path.split("/")[-2] == label for path, label in probed.predict(textures)[["path", "label"]].to_numpy()]
+    assert metrics["test"]["accuracy"]["value"] == pytest.approx(np.mean(right))
+    assert metrics == probed.evaluate(textures)
+
+
+def test_evaluating_the_test_part_again_gives_the_figures_of_the_run(probed, textures):
+    rows = [row for row in rows_of(probed.folder / "splits.csv") if row["split"] == "test"]
+    again = probed.evaluate([(str(textures / row["source"]), row["target"]) for row in rows])
+    for name, figure in probed.metrics["test"].items():
+        assert again["test"][name]["value"] == pytest.approx(figure["value"], rel=1e-5), name
+
+
+@pytest.mark.parametrize("words", [{}, {"method": "lp-ft", "epochs": 2, "batch_size": 8}], ids=["probe", "lp-ft"])
+def test_two_runs_with_one_seed_give_identical_metrics(textures, tmp_path, monkeypatch, words):
+    for name in ("a", "b"):
+        monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / f"cache-{name}"))
+        ft.fit(textures, **{**QUICK, **words}, out=tmp_path / name)
+    assert (tmp_path / "a" / "metrics.json").read_bytes() == (tmp_path / "b" / "metrics.json").read_bytes()
+    assert (tmp_path / "a" / "metrics.csv").read_bytes() == (tmp_path / "b" / "metrics.csv").read_bytes()
+
+
+def test_another_seed_divides_otherwise(textures, probed):
+    other = ft.fit(textures, **QUICK, seed=1)
+    try:
+        assert other.facts["splits"] != probed.facts["splits"]
+    finally:
+        shutil.rmtree(other.folder)
+
+
+def test_a_run_repeats_from_its_recipe(tuned, tmp_path, capsys):
+    words = ["fit", "--recipe", str(tuned.folder / "recipe.json"), "--out", str(tmp_path / "again")]
+    assert call(words) == 0, capsys.readouterr().err
+    for name in ("metrics.json", "metrics.csv", "splits.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (tuned.folder / name).read_bytes(), name
+    assert (
+        json.loads((tmp_path / "again" / "recipe.json").read_text())["recipe"]
+        == (json.loads((tuned.folder / "recipe.json").read_text())["recipe"])
+    )
+
+
+def test_the_report_names_a_command_that_repeats_the_run(probed):
+    assert f"finetune fit --recipe {probed.folder / 'recipe.json'}" in (probed.folder / "report.md").read_text()
+
+
+def test_without_out_the_model_owns_a_temporary_folder_and_can_be_kept(textures, tmp_path):
+    model = ft.fit(textures, **QUICK)
+    try:
+        assert (model.folder / "metrics.json").exists()
+        kept = model.save(tmp_path / "kept")
+        pd.testing.assert_frame_equal(ft.load(kept).predict(textures / "rings"), model.predict(textures / "rings"))
+    finally:
+        shutil.rmtree(model.folder)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    def make(*names):
+        for seed, name in enumerate(names):
+            class_folders(tmp_path / "data" / name, count=8, kinds=("rings", "stripes"), seed=seed)
+        return tmp_path / "data"
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["probe", "full"])
+def test_train_and_test_without_validation_leave_test_untouched_and_learn_from_all_of_train(parts, tmp_path, method):
+    model = ft.fit(parts("training", "testing"), **{**QUICK, "method": method, "epochs": 2}, out=tmp_path / "run")
+    assert list(model.metrics) == ["validation", "test"]
+    assert model.metrics["test"]["accuracy"]["n"] == 16
+    rows = rows_of(tmp_path / "run" / "splits.csv")
+    given_to_test = {row["source"] for row in rows if row["split"] == "test"}
+    assert given_to_test == {row["source"] for row in rows if row["source"].startswith("testing/")}
+    # A probe measures by cross-fitting all of train; epochs are chosen on a part carved from it, and then all is used.
+    carved = [row for row in rows if row["split"] == "validation"]
+    assert model.metrics["validation"]["accuracy"]["n"] == (16 if method == "probe" else len(carved))
+    finals = list((tmp_path / "run" / "checkpoints").glob("final-*.safetensors"))
+    assert len(finals) == (0 if method == "probe" else 1)
+
+
+def test_train_and_val_without_test_says_what_that_costs(parts, tmp_path):
+    model = ft.fit(parts("train", "val"), **QUICK, out=tmp_path / "run")
+    assert list(model.metrics) == ["validation"]
+    assert model.metrics["validation"]["accuracy"]["n"] == 16
+    assert "no test part" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_evaluating_a_source_with_parts_answers_under_their_names(parts, probed, tmp_path):
+    metrics = probed.evaluate(parts("train", "valid", "test"))
+    assert list(metrics) == ["validation", "test"]
+
+
+def test_unreadable_pictures_are_skipped_when_asked_and_counted(textures, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(textures, root)
+    (root / "rings" / "0.png").write_bytes(b"no picture")
+    words = ["fit", str(root), *QUICK_WORDS, "--on-corrupt", "skip", "--out", str(tmp_path / "run")]
+    assert call(words) == 0
+    assert "1 of 36 pictures cannot be read and were left out" in capsys.readouterr().out
+    assert len(rows_of(tmp_path / "run" / "splits.csv")) == 35
+
+
+def test_flat_folders_learn_from_file_names(textures, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in textures.glob("*/*.png"):
+        shutil.copy(file, flat / f"{file.parent.name}.{file.name}")
+    words = {**QUICK, "label_from": "^([a-z]+)", "group_from": r"(\d)\.png$"}
+    model = ft.fit(flat, **words, out=tmp_path / "run")
+    assert model.classes == KINDS
+    parts_of = {}
+    for row in rows_of(tmp_path / "run" / "splits.csv"):
+        parts_of.setdefault(row["group"], set()).add(row["split"])
+    assert len(parts_of) == 10
+    assert all(len(parts) == 1 for parts in parts_of.values())
+
+
+def test_a_failed_prediction_changes_nothing_on_disk(probed, textures, tmp_path):
+    before = contents(probed.folder)
+    probed.predict([textures / "rings/0.png", tmp_path / "nothing.png"])
+    probed.evaluate(textures)
+    assert contents(probed.folder) == before
+
+
+def test_grey_backbones_take_colour_pictures_and_colour_backbones_take_grey_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = [texture(kind, rng)[..., 0] for kind in ("rings", "stripes") for _ in range(6)]
+    model = ft.fit((arrays, ["r"] * 6 + ["s"] * 6), **QUICK, in_chans=3, out=tmp_path / "run")
+    assert model.network.spec.in_chans == 3
+    assert ft.load(tmp_path / "run").network.spec == model.network.spec

@@ -1,0 +1,176 @@
+"""The rooms of docs/architecture.md, read from the sources: who imports whom, and how long things are."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import finetune
+
+ROOT = Path(finetune.__file__).parent
+SOURCES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
+    for file in sorted(ROOT.rglob("*.py"))
+}
+LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()) for name in SOURCES}
+
+VALUES = (
+    *("data.options", "models.options", "tasks.options", "training.plan", "recipe", "fit", "cli", "errors", "types"),
+    *("files", "folder", "__init__", "__main__"),
+)
+HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}
+
+# What a room may import of the others. `types`, `errors` and `files` are for everybody.
+EVERYBODY = {"types", "errors", "files"}
+ROOMS = {
+    "types": set(),
+    "errors": set(),
+    "files": set(),
+    "data": set(),
+    "models": set(),
+    "folder": set(),
+    "tasks": {"data"},
+    "features": {"data", "models"},
+    "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
+    "saved": {"data", "models", "tasks", "recipe", "folder"},
+    "predict": {"data", "models", "tasks", "features"},
+    "evaluate": {"data", "models", "tasks", "features", "predict", "report"},
+    "report": {"tasks"},
+    "model": {"data", "models", "tasks", "features", "predict", "evaluate", "saved", "folder"},
+    "training": {"data", "models", "tasks", "features"},
+}
+OPTIONS = {"data.options", "models.options", "tasks.options", "training.plan"}
+
+
+def parents(tree):
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def imports(name, *, at_module_level=False):
+    """The full names of all that a source imports; not what only its type hints need."""
+    tree = SOURCES[name]
+    above = parents(tree)
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        around, outer = [], node
+        while outer in above:
+            outer = above[outer]
+            around.append(outer)
+        if any(isinstance(a, ast.If) and ast.unparse(a.test) == "TYPE_CHECKING" for a in around):
+            continue
+        if at_module_level and any(isinstance(a, ast.FunctionDef | ast.AsyncFunctionDef) for a in around):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif node.level == 0:
+            found.add(node.module)
+        else:
+            package = ["finetune", *name.split(".")][: -node.level]
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            inner = base.removeprefix("finetune").removeprefix(".")
+            whole = inner in SOURCES and f"{inner}.__init__" not in SOURCES
+            found |= {base} if whole else {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(name):
+    return {found.removeprefix("finetune.") for found in imports(name) if found.startswith("finetune.")}
+
+
+def room(name):
+    return name.partition(".")[0]
+
+
+def test_this_test_reads_imports_as_they_are_written():
+    assert "data.options" in ours("recipe")
+    assert "models.native" in ours("saved")
+    assert "lightning" in imports("training.phases")
+    assert "torch" not in imports("files", at_module_level=True)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if room(name) in ROOMS])
+def test_rooms_import_one_way(name):
+    allowed = ROOMS[room(name)] | EVERYBODY | {room(name)}
+    wrong = {found for found in ours(name) if room(found) not in allowed}
+    assert not wrong, f"{name} imports {sorted(wrong)}; it may import {sorted(allowed)}"
+
+
+def test_every_room_has_its_rule():
+    free = {"__init__", "__main__", "cli", "demo", "fit", "run", "estimator"}  # at the top: they may know everybody
+    assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
+
+
+def test_recipe_imports_values_only_of_the_rooms():
+    of_rooms = {found for found in imports("recipe", at_module_level=True) if found.count(".") > 1}
+    assert {found.removeprefix("finetune.") for found in of_rooms} <= OPTIONS
+
+
+def test_nobody_below_the_front_door_imports_it():
+    top = {"cli", "demo", "fit", "run", "estimator", "__main__"}
+    wrong = {name: ours(name) & top for name in SOURCES if name not in top}
+    assert not {name for name, found in wrong.items() if found}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_import_nothing_heavy(name):
+    assert not {found.partition(".")[0] for found in imports(name, at_module_level=True)} & HEAVY
+
+
+def test_only_training_and_the_run_import_lightning():
+    using = {name for name in SOURCES if any(found.partition(".")[0] == "lightning" for found in imports(name))}
+    assert {room(name) for name in using} <= {"training", "fit", "run", "estimator"}
+
+
+def test_a_probe_needs_no_lightning():
+    for name in ("run", "training.transfer", "training.probe", "training.offers", "training.machine"):
+        assert "lightning" not in {f.partition(".")[0] for f in imports(name, at_module_level=True)}, name
+
+
+def test_nothing_is_a_drawer():
+    drawers = {"utils", "util", "common", "core", "helpers", "helper", "misc", "base_utils", "tools"}
+    assert not {part for name in SOURCES for part in name.split(".")} & drawers
+
+
+def test_files_are_short():
+    assert not {name: length for name, length in LENGTHS.items() if length > 350}
+
+
+def functions():
+    for name, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{name}.{node.name}", node
+
+
+def body_length(node):
+    """Lines without the signature and the docstring: what a person has to follow."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_functions_are_paragraphs():
+    lengths = {name: body_length(node) for name, node in functions()}
+    assert not {name: length for name, length in lengths.items() if length > 80}
+    assert sum(length <= 50 for length in lengths.values()) >= 0.95 * len(lengths)
+
+
+def test_no_assert_speaks_to_a_user():
+    """An assertion may tell a type checker what is known; one with a message is meant for somebody."""
+    wrong = [
+        f"{name}:{node.lineno}"
+        for name, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert) and (node.msg is not None or "is not None" not in ast.unparse(node.test))
+    ]
+    assert not wrong
+
+
+def test_no_star_imports_and_no_bare_excepts():
+    for name, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*"), name
+            assert not (isinstance(node, ast.ExceptHandler) and node.type is None), name

@@ -1,0 +1,46 @@
+import json
+from dataclasses import asdict
+
+import pytest
+
+from finetune.errors import ConfigError
+from finetune.training.plan import METHODS, Phase, Plan
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_every_method_is_a_tuple_of_phases_that_json_can_hold(method, pretrained):
+    phases = Plan(method=method).build(pretrained=pretrained)
+    assert phases and all(isinstance(phase, Phase) for phase in phases)
+    json.dumps([asdict(phase) for phase in phases])
+    assert len({phase.name for phase in phases}) == len(phases)
+
+
+def test_epochs_are_those_of_the_phases_that_move_the_backbone():
+    for method in METHODS:
+        for phase in Plan(method=method, epochs=7, head_epochs=2).build(pretrained=True):
+            moves = phase.learns != "head"
+            assert phase.epochs == (7 if moves else 0 if phase.on == "features" else 2)
+
+
+def test_norms_stay_frozen_for_pretrained_weights_and_learn_for_random_ones():
+    assert Plan(method="full").build(pretrained=True)[-1].norms == "frozen"
+    assert Plan(method="full").build(pretrained=False)[-1].norms == "train"
+    assert Plan(method="full", norms="train").build(pretrained=True)[-1].norms == "train"
+
+
+def test_a_given_rate_is_used_as_it_is():
+    for method in ("full", "head-then-full", "lp-ft"):
+        assert Plan(method=method, lr=0.25, batch_size=512).build(pretrained=True)[-1].lr == 0.25
+
+
+def test_own_phases_replace_the_methods():
+    own = (Phase(name="top", learns=("layer4", "head"), epochs=1),)
+    assert Plan(phases=own).build(pretrained=True) == own
+
+
+def test_everything_wrong_is_said_at_once():
+    with pytest.raises(ConfigError) as error:
+        Plan(method="ful", epochs=0, lr=-1, warmup=1.0, devices=0)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 5 and 'Did you mean "full"' in lines[0]

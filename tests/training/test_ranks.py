@@ -1,0 +1,44 @@
+"""Two processes on one machine: what they must agree on."""
+
+import numpy as np
+import pytest
+import torch
+
+import finetune as ft
+from finetune.training.plan import Phase
+from finetune.training.transfer import transfer
+from tests.training.tiny import around, lesson, tiny
+
+PHASES = (
+    Phase(name="probe", learns="head", on="features"),
+    Phase(name="head", learns="head", epochs=1, lr=0.05, augment="none"),
+    Phase(name="all", epochs=2, lr=0.01, norms="frozen", augment="none"),
+)
+
+
+def plan(devices: int, batch_size: int, **words) -> ft.Plan:
+    return ft.Plan(accelerator="cpu", devices=devices, workers=0, batch_size=batch_size, gradient_clip=0, **words)
+
+
+def without_dropout():
+    network = tiny()
+    network.body.drop = torch.nn.Identity()
+    return network
+
+
+def run(folder, textures, what_plan):
+    network = without_dropout()
+    what, task = lesson(textures, network, n=31)
+    outcome = transfer(network, task, what, what_plan, PHASES, around(folder, what_plan), say=lambda line: None)
+    return network, outcome
+
+
+@pytest.mark.filterwarnings("ignore:.*")  # the ranks are other processes; what they say is theirs
+def test_two_ranks_end_with_the_weights_of_one_rank_with_twice_the_batch(tmp_path, textures):
+    """A phase ends with a comparison of hashes across ranks (SameEverywhere), so that it runs at all shows that much."""
+    two, outcome_two = run(tmp_path / "two", textures, plan(2, 5))
+    one, outcome_one = run(tmp_path / "one", textures, plan(1, 10))
+    for a, b in zip(two.parameters(), one.parameters(), strict=True):
+        np.testing.assert_allclose(a.detach(), b.detach(), atol=1e-5)
+    assert outcome_two.chosen.score == pytest.approx(outcome_one.chosen.score, abs=1e-5)
+    assert outcome_two.chosen.phase == outcome_one.chosen.phase

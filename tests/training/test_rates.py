@@ -1,0 +1,43 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import finetune as ft
+from finetune.training.rates import cosine
+from tests.training.tiny import tiny
+
+
+def test_rates_fall_by_the_decay_from_stage_to_stage_and_every_parameter_has_one():
+    network = tiny()
+    groups = ft.param_groups(network, lr=1.0, layer_decay=0.5, weight_decay=0.1, stages=network.stages)
+    by_parameter = {id(p): g for g in groups for p in g["params"]}
+    assert len(by_parameter) == len(list(network.parameters())) == sum(len(g["params"]) for g in groups)
+    names = dict(network.named_parameters())
+    for above, stage in enumerate(reversed(network.stages)):
+        for name in stage.parameters:
+            assert by_parameter[id(names[name])]["lr"] == 0.5**above
+
+
+def test_biases_and_norms_do_not_decay():
+    for group in ft.param_groups(tiny(), lr=1.0, weight_decay=0.1):
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_any_module_gets_groups_by_its_own_structure_and_frozen_parameters_none():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    module[0].requires_grad_(False)
+    groups = ft.param_groups(module, lr=0.1, layer_decay=0.5)
+    assert {round(g["lr"], 4) for g in groups} == {0.1, 0.05}
+    torch.optim.SGD(groups, lr=0.1).step()
+
+
+@given(steps=st.integers(1, 500), share=st.floats(0, 0.9))
+def test_the_cosine_rises_to_one_falls_to_nought_and_never_leaves_that_range(steps, share):
+    warmup = round(share * steps)
+    curve = [cosine(step, steps=steps, warmup=warmup) for step in range(steps + 1)]
+    assert all(0 <= value <= 1 for value in curve)
+    assert curve == sorted(curve[: warmup + 1]) + sorted(curve[warmup + 1 :], reverse=True)
+    assert curve[warmup] == pytest.approx(1) if warmup < steps else True
+    assert curve[steps] == pytest.approx(0, abs=1e-9) or warmup >= steps

@@ -1,0 +1,205 @@
+import csv
+import json
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+import finetune as ft
+from finetune.errors import TrainingError
+from finetune.training.phases import fit_phase
+from finetune.training.plan import Phase
+from finetune.training.transfer import transfer
+from tests.training.tiny import around, lesson, state, tiny
+
+PLAN = ft.Plan(accelerator="cpu", devices=1, workers=0, batch_size=8, epochs=2, lr=0.01)
+
+
+def run(folder, textures, phases, plan=PLAN, network=None, **words):
+    network = network or tiny()
+    what, task = lesson(textures, network)
+    outcome = transfer(network, task, what, plan, phases, around(folder, plan, **words), say=lambda line: None)
+    return network, outcome
+
+
+def test_frozen_stages_are_bit_identical_after_training_weights_and_buffers(tmp_path, textures):
+    network = tiny()
+    before = state(network.body)
+    phases = (Phase(name="head", learns="head", epochs=2, lr=0.1, norms="train"),)
+    network, _ = run(tmp_path, textures, phases, network=network)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.body.state_dict().items())
+
+
+def test_learning_stages_move_and_their_norms_with_them_when_asked(tmp_path, textures):
+    for norms, moves in (("frozen", False), ("train", True)):
+        network = tiny()
+        before = state(network)
+        phases = (Phase(name="all", epochs=1, lr=0.01, norms=norms),)
+        network, _ = run(tmp_path / norms, textures, phases, network=network)
+        after = network.state_dict()
+        assert not torch.equal(before["body.conv1.weight"], after["body.conv1.weight"])
+        assert torch.equal(before["body.bn1.running_mean"], after["body.bn1.running_mean"]) != moves
+
+
+def test_only_named_stages_move(tmp_path, textures):
+    network = tiny()
+    before, name = state(network), network.stages[-2].name
+    phases = (Phase(name="top", learns=(name, "head"), epochs=1, lr=0.01, norms="train"),)
+    network, _ = run(tmp_path, textures, phases, network=network)
+    moved = {n.split(".")[1] for n, t in network.state_dict().items() if not torch.equal(before[n], t)}
+    assert "conv1" not in moved and "bn1" not in moved and "conv2" in moved
+
+
+def test_a_phase_that_only_harms_changes_nothing(tmp_path, textures):
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="wild", epochs=1, lr=3.0))
+    network, outcome = run(
+        tmp_path, textures, phases, ft.Plan(accelerator="cpu", workers=0, batch_size=8, gradient_clip=0)
+    )
+    assert outcome.chosen.phase == "probe"
+    probed, _ = run(tmp_path / "probe", textures, phases[:1])
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), probed.parameters(), strict=True))
+
+
+def test_the_table_has_a_row_an_epoch_and_the_best_epoch_is_on_disk(tmp_path, textures):
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=3, lr=0.01))
+    _, outcome = run(tmp_path, textures, phases)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["phase"], r["epoch"]) for r in rows] == [("probe", "0"), ("all", "1"), ("all", "2"), ("all", "3")]
+    kept = json.loads((tmp_path / "checkpoints" / "1-all.json").read_text())
+    best = min(rows[1:], key=lambda r: float(r["validation_log_loss"]))
+    assert kept["epoch"] == int(best["epoch"])
+    assert outcome.chosen.score == pytest.approx(min(float(r["validation_log_loss"]) for r in rows))
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path, textures):
+    phases = (Phase(name="all", epochs=2, lr=0.01),)
+    first, _ = run(tmp_path / "1", textures, phases)
+    second, _ = run(tmp_path / "2", textures, phases)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_run_without_validation_stops_where_it_is_told_and_keeps_the_last(tmp_path, textures):
+    network = tiny()
+    what, task = lesson(textures, network)
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=4, lr=0.01))
+    chosen = transfer(network, task, what, PLAN, phases, around(tmp_path / "a", PLAN), say=lambda line: None).chosen
+    from dataclasses import replace
+
+    from finetune.training.transfer import whole
+
+    again = tiny()
+    stop = replace(chosen, phase="all", epoch=2)
+    outcome = transfer(
+        again, task, whole(what), PLAN, phases, around(tmp_path / "b", PLAN), say=lambda line: None, stop_at=stop
+    )
+    assert (outcome.chosen.phase, outcome.chosen.epoch, outcome.chosen.score) == ("all", 2, None)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_step_and_phase(tmp_path, textures):
+    phases = (Phase(name="wild", epochs=3, lr=1e30),)
+    plan = ft.Plan(accelerator="cpu", workers=0, batch_size=8, gradient_clip=0)
+    with pytest.raises(TrainingError, match=r'at step \d+ .*phase "wild"'):
+        run(tmp_path, textures, phases, plan)
+
+
+def test_a_users_callbacks_and_trainer_words_reach_lightning(tmp_path, textures):
+    class Count(L.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *args):
+            Count.steps += 1
+
+    phases = (Phase(name="all", epochs=50, lr=1e-9),)
+    stop = EarlyStopping("validation_log_loss", patience=1, min_delta=0.1)
+    run(tmp_path, textures, phases, callbacks=[Count(), stop], trainer={"limit_train_batches": 2})
+    assert Count.steps == 4  # two epochs of two batches: the loss does not fall by a tenth
+
+
+class Own(L.LightningModule):
+    """Somebody's module: no Network, no Task."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU())
+        self.head = torch.nn.Linear(8, 2)
+
+    def training_step(self, batch, index):
+        return torch.nn.functional.cross_entropy(self.head(self.stem(batch[0])), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val_loss", self.training_step(batch, index))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(ft.param_groups(self, lr=0.1, layer_decay=0.5))
+
+
+def loaders():
+    torch.manual_seed(1)
+    data = torch.utils.data.TensorDataset(torch.randn(32, 4), torch.randint(0, 2, (32,)))
+    return torch.utils.data.DataLoader(data, 8), torch.utils.data.DataLoader(data, 8)
+
+
+def test_a_module_of_ones_own_runs_through_the_phases(tmp_path):
+    module = Own()
+    before = state(module)
+    plan = ft.Plan(
+        accelerator="cpu", monitor="val_loss",
+        phases=(Phase(name="head", learns="head", epochs=1), Phase(name="all", epochs=1, norms="train")),
+    )  # fmt: skip
+
+    class Frozen(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            same.append(all(torch.equal(before[n], t) for n, t in pl_module.state_dict().items() if "stem" in n))
+
+    same: list[bool] = []
+    out = ft.run_phases(module, loaders(), plan, out=tmp_path, callbacks=[Frozen()])
+    assert out is module and same == [True, False]
+    assert {f.name for f in (tmp_path / "checkpoints").glob("*.safetensors")} == {
+        "0-head.safetensors",
+        "1-all.safetensors",
+    }
+
+
+def test_a_metric_that_was_never_logged_is_named(tmp_path):
+    plan = ft.Plan(accelerator="cpu", monitor="val_acc", phases=(Phase(name="all", epochs=1),))
+    with pytest.raises(TrainingError, match=r'"val_acc".*val_loss'):
+        ft.run_phases(Own(), loaders(), plan, out=tmp_path)
+
+
+def test_fit_phase_hands_the_best_weights_on(tmp_path, textures):
+    network = tiny()
+    what, task = lesson(textures, network)
+    from finetune.data.loaders import make_loader
+    from finetune.training.learner import Learner
+    from finetune.types import Stage
+
+    phase = Phase(name="all", epochs=2, lr=0.01)
+    learner = Learner(network, task, phase, PLAN, seed=0)
+    stages = tuple(Stage(s.name, tuple(f"network.{n}" for n in s.parameters)) for s in network.stages)
+    words = dict(batch_size=8, seed=0, workers=0)
+    data = {
+        "train_dataloaders": make_loader(
+            what.examples, what.target, network.spec, indices=what.train, train=True, **words
+        ),
+        "val_dataloaders": make_loader(
+            what.examples, what.target, network.spec, indices=what.validation, train=False, **words
+        ),
+    }
+    offer, asked = fit_phase(
+        learner,
+        stages,
+        phase,
+        PLAN,
+        around(tmp_path, PLAN),
+        index=0,
+        monitor="validation_accuracy",
+        higher=True,
+        data=data,
+    )
+    from safetensors.torch import load_file
+
+    assert not asked
+    assert all(torch.equal(learner.state_dict()[n], t) for n, t in load_file(offer.state).items())
