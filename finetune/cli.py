@@ -45,16 +45,6 @@ def call(arguments: Sequence[str]) -> int:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
         return 2
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, typer.Abort) as error:
-        notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        print(f"\nfinetune: stopped.{notes}", file=sys.stderr)  # noqa: T201
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough: `finetune backbones | head`.
-        sys.stdout = None
-        return 0
     except Exception as error:
         if not _is_usage(error):
             raise
@@ -189,7 +179,13 @@ def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name:
     later = [p for p in fixed if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
     def call(**words: Any) -> Any:
-        return function(**words)
+        try:
+            return function(**words)
+        except KeyboardInterrupt as stop:
+            # Here, since typer makes a bare exit code of it: the notes say what was kept, and where.
+            notes = "".join(f" {note}" for note in getattr(stop, "__notes__", ()))
+            print(f"\nfinetune: stopped.{notes}", file=sys.stderr)  # noqa: T201
+            return 130
 
     call.__signature__ = inspect.Signature([*[p.replace(kind=p.KEYWORD_ONLY) for p in first], *extra, *later])  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]

@@ -19,10 +19,10 @@ from .errors import RunFolderError
 from .fit import fit
 from .folder import write_json
 
-PRETRAINING_EPOCHS = 12
+PRETRAINING_EPOCHS = 15
 SHOTS = 2
 # From 20 pictures an epoch is a single step: this many is where the scratch network's loss has long been flat.
-SCRATCH_EPOCHS = 60
+SCRATCH_EPOCHS = 100
 ARMS = {
     "transfer": "frozen backbone pretrained on other digits, new head",
     "scratch": "the same network from random weights, all of it trained",
@@ -53,7 +53,7 @@ def run_demo(out: str | Path, *, seed: int = 0, as_json: bool = False, say: Call
 
     words: dict[str, Any] = {"backbone": "finetune/lenet5", "seed": seed, "verbose": False, "overwrite": True,
                              "augment": "none", "accelerator": "cpu"}  # fmt: skip
-    pretraining = {**words, "weights": "none", "method": "full", "epochs": PRETRAINING_EPOCHS}
+    pretraining = {**words, "weights": "none", "method": "full", "epochs": PRETRAINING_EPOCHS, "lr": 3e-3}
     backbones = {}
     for name, labels in (("source", "their own labels"), ("shuffled", "shuffled labels")):
         tell(f"Pretraining a small backbone on 900 of them under {labels}")

@@ -13,7 +13,7 @@ from .errors import DataError
 from .fit import fit
 
 
-class _Pictures(BaseEstimator):
+class _Pictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no hints
     """What both estimators do; their constructors are their own, as scikit-learn's `clone` asks."""
 
     backbone: str
@@ -46,7 +46,8 @@ class _Pictures(BaseEstimator):
         if len(failed):
             first = failed.iloc[0]
             raise DataError(
-                f"{len(failed)} of {len(table)} pictures cannot be read; the first is {first['path']}: {first['error']}."
+                f"{len(failed)} of {len(table)} pictures cannot be read; the first is {first['path']}: "
+                f"{first['error']}."
             )
         return table
 

@@ -81,7 +81,7 @@ def run_over(
     values, rows, errors = [], [], {}
     was_training = network.training
     # Convolutions on channels-last arrays are faster on CPUs and GPUs alike, and the weights' values stay the same.
-    network.to(device=device, memory_format=torch.channels_last).eval()
+    network.to(device).to(memory_format=torch.channels_last).eval()
     call = network if what == "logits" else network.features
     try:
         with torch.inference_mode():
@@ -94,7 +94,7 @@ def run_over(
                 if progress is not None:
                     progress(len(read) + len(unread))
     finally:
-        network.to(device=home, memory_format=torch.contiguous_format).train(was_training)
+        network.to(home).to(memory_format=torch.contiguous_format).train(was_training)
     if not values:
         return Values(np.zeros((0, 0), np.float32), np.zeros(0, np.int64), errors)
     return Values(np.concatenate(values), np.concatenate(rows), errors)
@@ -162,7 +162,7 @@ def _keep(path: Path, values: np.ndarray) -> None:
         raise
     files = sorted(path.parent.glob("*.npy"), key=lambda f: f.stat().st_mtime, reverse=True)
     total = 0
-    for file in files:
-        total += file.stat().st_size
-        if total > KEPT_BYTES and file != path:
-            file.unlink(missing_ok=True)
+    for kept in files:
+        total += kept.stat().st_size
+        if total > KEPT_BYTES and kept != path:
+            kept.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ def fit(
     warmup: float | None = None,
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
-    augment: Literal["mild", "natural", "document", "medical", "none"] | None = None,
+    augment: Literal["auto", "mild", "natural", "document", "medical", "none"] | None = None,
     monitor: str | None = None,
     task: Literal["classify", "tag", "regress"] | None = None,
     class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
@@ -77,8 +77,8 @@ def fit(
     what `recipe` says.
 
     Args:
-        source: Folder, CSV, TSV or Parquet file, DataFrame, list of (path, label), pair (arrays, targets); or a Recipe.
-        backbone: timm/NAME[.TAG], torchvision/NAME, finetune/lenet5; a bare name means timm, else torchvision [resnet50].
+        source: Folder, CSV, TSV or Parquet file, DataFrame, list of (path, label), pair (arrays, targets), or Recipe.
+        backbone: timm/NAME[.TAG], torchvision/NAME, finetune/NAME; a bare name is timm's, else torchvision's [resnet50].
         backbone_arg: Arguments for the network's constructor, pad_type=same say.
         weights: "default" downloads the pretrained weights, a path reads them, "none" starts from random numbers.
         in_chans: Channels of the pictures; pretrained filters are kept [3].
@@ -99,7 +99,7 @@ def fit(
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
-        augment: "mild", "natural", "document", "medical" or "none" [mild].
+        augment: "mild", "natural", "document", "medical" or "none" [mild; document where the target is a number].
         monitor: The metric on validation that chooses the best epoch [log_loss, or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
         class_weight: "balanced", or a mapping from class to weight.

@@ -64,9 +64,13 @@ class Recipe:
         data = asdict(replace(self.data, source=None))
         source = self.data.source
         in_memory = not isinstance(source, str | Path)
+        # Whole paths, so that the recipe is good in any working folder.
         data["source"] = {"in_memory": type(source).__name__} if in_memory else str(Path(source).resolve())
+        data["root"] = self.data.root and str(Path(self.data.root).resolve())
         model = {f.name: getattr(self.model, f.name) for f in fields(Backbone) if f.name not in ("head", "module")}
         model["args"] = dict(self.model.args)
+        if self.model.weights not in ("default", "none"):
+            model["weights"] = str(Path(self.model.weights).resolve())
         head = next(name for name, kind in HEADS.items() if type(self.model.head) is kind)
         model["head"] = {"kind": head, **asdict(self.model.head)}
         task = None
@@ -250,7 +254,8 @@ def _made(cls: Any, start: Any, given: dict[str, Any], wrong: list[str]) -> Any:
         wrong.append(str(error))
     except TypeError as error:
         required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
-        wrong.append(f"{cls.__name__} needs {', '.join(required)} and values of the right type: {error}.")
+        needs = f"{', '.join(required)} and " if required else ""
+        wrong.append(f"{cls.__name__} needs {needs}values of the right type: {error}. Got {given}.")
     return start
 
 

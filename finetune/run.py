@@ -65,7 +65,7 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
         # The examples, as a table; no picture is opened yet.
         examples = read_examples(recipe.data)
         options = task_for(recipe.task, examples.kind)
-        recipe = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
+        recipe = replace(recipe, task=options, plan=machine.recorded(recipe.plan).for_kind(examples.kind))
         write_json(folder / RECIPE, {"format": 1, "recipe": recipe.to_dict(), "world_size": machine.world_size,
                                      "strategy": machine.strategy, "versions": versions()})  # fmt: skip
         names = Labels.from_targets(examples.kind, examples.targets)

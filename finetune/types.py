@@ -52,7 +52,8 @@ class ImageSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
         """The inverse of `to_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**frozen)
 
 
 class Batch(NamedTuple):
@@ -60,12 +61,12 @@ class Batch(NamedTuple):
 
     inputs: (N, C, H, W), uint8 in 0..255 or float32 in 0..1, not yet normalised: the network does that.
     target: (N,) int64 for a class, (N, K) float32 for labels, (N,) float32 for a number.
-    index: (N,) int64, the row of each example in the table of examples.
+    row: (N,) int64, the row of each example in the table of examples.
     """
 
     inputs: Tensor
     target: Tensor
-    index: Tensor
+    row: Tensor
 
 
 @dataclass(frozen=True)

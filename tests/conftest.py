@@ -13,10 +13,19 @@ settings.load_profile("finetune")
 SHARED = Path(os.environ.get("FINETUNE_SHARED") or Path(__file__).parents[2] / "shared")
 
 
+WANTING = "needs the real data"
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Tests on real data are worth most: nobody should think that they passed when they did not run."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if WANTING in str(report.longrepr)]
+    terminalreporter.write_line(f"{len(skipped)} tests were skipped for want of real data.")
+
+
 def _shared(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"needs the real data in {folder} (or $FINETUNE_SHARED)")
+        pytest.skip(f"{WANTING} in {folder} (or $FINETUNE_SHARED)")
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 
 import numpy as np
 import pandas as pd
@@ -239,6 +240,60 @@ def test_flat_folders_learn_from_file_names(textures, tmp_path):
         parts_of.setdefault(row["group"], set()).add(row["split"])
     assert len(parts_of) == 10
     assert all(len(parts) == 1 for parts in parts_of.values())
+
+
+@pytest.fixture
+def interrupting():
+    """Gives a callback for Lightning that presses Ctrl-C after the second step."""
+    lightning = pytest.importorskip("lightning")
+
+    class Interrupts(lightning.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if trainer.global_step == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    return Interrupts()
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_used(textures, tmp_path, interrupting):
+    words = {**QUICK, "method": "lp-ft", "epochs": 50, "batch_size": 4}
+    before = signal.getsignal(signal.SIGINT)
+    model = ft.fit(textures, **words, callbacks=[interrupting], out=tmp_path / "run")
+    assert model.stopped
+    assert signal.getsignal(signal.SIGINT) is before
+    loaded = ft.load(tmp_path / "run")
+    assert loaded.facts["stopped"]
+    assert loaded.metrics["test"]["accuracy"]["n"] == model.metrics["test"]["accuracy"]["n"] > 0
+    pd.testing.assert_frame_equal(loaded.predict(textures / "rings"), model.predict(textures / "rings"))
+    assert "stopped by its user" in (tmp_path / "run" / "report.md").read_text()
+    assert len(rows_of(tmp_path / "run" / "metrics.csv")) <= 3
+
+
+def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):
+    import finetune.run
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune.run, "read_examples", interrupted)
+    assert call(["fit", str(textures), *QUICK_WORDS, "--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err.strip() == "finetune: stopped."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lightnings_own_people_have_their_door(textures, tmp_path):
+    import lightning
+
+    class Counts(lightning.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *_):
+            self.steps += 1
+
+    counts = Counts()
+    words = {**QUICK, "method": "full", "epochs": 2, "batch_size": 4, "trainer": {"limit_train_batches": 3}}
+    ft.fit(textures, **words, callbacks=[counts], out=tmp_path / "run")
+    assert counts.steps == 6
 
 
 def test_a_failed_prediction_changes_nothing_on_disk(probed, textures, tmp_path):

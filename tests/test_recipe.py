@@ -34,12 +34,13 @@ tasks = st.none() | (
 sources = st.builds(
     Data, source=st.just("/data/pets"), image=maybe_name,
     target=maybe_name | st.lists(names, min_size=1, max_size=3).map(tuple), delimiter=maybe_name, group=maybe_name,
-    split=maybe_name, no_header=st.booleans(), root=maybe_name, validation=st.floats(0.01, 0.4),
+    split=maybe_name, no_header=st.booleans(), root=st.sampled_from([None, "/data"]), validation=st.floats(0.01, 0.4),
     test=st.floats(0, 0.4), on_corrupt=st.sampled_from(["stop", "skip"]),
 )  # fmt: skip
 backbones = st.builds(
-    Backbone, names, weights=names, args=st.dictionaries(names, st.none() | st.booleans() | st.integers() | names),
-    mean=colours, std=colours, input_size=st.none() | st.integers(1, 999), head=heads,
+    Backbone, names, weights=st.sampled_from(["default", "none", "/weights/a.pth"]), mean=colours, std=colours,
+    args=st.dictionaries(names, st.none() | st.booleans() | st.integers() | names), head=heads,
+    input_size=st.none() | st.integers(1, 999),
 )  # fmt: skip
 phases = st.builds(
     Phase, name=names, learns=st.sampled_from(["head", "all"]) | st.lists(names, min_size=1, max_size=3).map(tuple),
@@ -76,11 +77,14 @@ def test_words_that_are_not_given_leave_a_recipe_as_it_is(recipe):
     assert recipe_from(None, dict.fromkeys(WORDS), recipe) == recipe
 
 
-def test_a_relative_source_is_recorded_so_that_it_is_found_from_anywhere(tmp_path, monkeypatch):
+def test_relative_paths_are_recorded_so_that_they_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for source in ("pets", Path("pets")):
         recorded = Recipe(data=Data(source=source)).to_dict()["data"]["source"]
         assert recorded == str(tmp_path / "pets")
+    recorded = Recipe(data=Data(source="t.csv", root="pictures"), model=Backbone("a", weights="w.pth")).to_dict()
+    assert recorded["data"]["root"] == str(tmp_path / "pictures")
+    assert recorded["model"]["weights"] == str(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("source", [[("a.png", "a")], (np.zeros((2, 8, 8), np.uint8), ["a", "b"])])

@@ -60,8 +60,8 @@ def test_timm_answers_the_same_logits_from_the_folder(of_timm):
 def test_timm_reads_the_preprocessing_and_the_class_names_from_the_folder(of_timm):
     theirs = timm.create_model(f"local-dir:{of_timm.folder / 'model'}", pretrained=True)
     found, spec = timm.data.resolve_model_data_config(theirs), of_timm.network.spec
-    assert found["input_size"] == (spec.in_chans, *spec.size)
-    assert (found["mean"], found["std"]) == (spec.mean, spec.std)
+    assert tuple(found["input_size"]) == (spec.in_chans, *spec.size)
+    assert (tuple(found["mean"]), tuple(found["std"])) == (spec.mean, spec.std)
     assert (found["interpolation"], found["crop_pct"]) == (spec.interpolation, spec.crop_pct)
     assert theirs.num_classes == 2
     assert json.loads((of_timm.folder / "model" / "config.json").read_text())["label_names"] == list(PAIR)
@@ -82,7 +82,7 @@ VARIANTS = {
     "mlp": {"head": "mlp", "hidden": 16},
     "grey": {"backbone": "timm/mobilenetv3_small_050", "in_chans": 1},
     "five channels": {"backbone": "torchvision/shufflenet_v2_x0_5", "in_chans": 5},
-    "arguments": {"backbone": "timm/mobilenetv3_small_050", "backbone_arg": {"drop_rate": 0.1, "output_stride": 16}},
+    "arguments": {"backbone": "timm/mobilenetv3_small_050", "backbone_arg": {"drop_rate": 0.1, "pad_type": "same"}},
     "preprocessing": {"backbone": "timm/mobilenetv3_small_050", "mean": 0.1, "std": (0.2, 0.3, 0.4), "input_size": 48},
     "timm mlp": {"backbone": "timm/mobilenetv3_small_050", "head": "mlp", "hidden": 8, "dropout": 0.5},
     "two classifiers": {"backbone": "timm/repvit_m0_9"},
@@ -142,7 +142,7 @@ def test_a_saved_model_is_a_backbone_for_the_next_fit(of_timm, tmp_path):
 
 
 def test_the_arguments_of_a_saved_backbone_are_kept_by_a_model_made_from_it(tmp_path):
-    backbone, args = "timm/mobilenetv3_small_050", {"output_stride": 16}
+    backbone, args = "timm/mobilenetv3_small_050", {"pad_type": "same"}
     first = fitted(tmp_path / "first", backbone=backbone, backbone_arg=args)
     fitted(tmp_path / "second", backbone=backbone, weights=str(first.folder / "model"))
     assert dict(ft.load(tmp_path / "second").network.origin.args) == args

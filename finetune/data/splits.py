@@ -46,6 +46,10 @@ class Splits:
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+CARVE_AT_LEAST = 4
+"""With fewer training examples of a class, those taken for validation would be missed more than they could tell."""
+
+
 def split_examples(
     examples: Examples, *, validation: float = 0.15, test: float = 0.15, seed: int = 0, carve: bool = True
 ) -> Splits:
@@ -58,7 +62,8 @@ def split_examples(
         validation: Share for validation, in (0, 1).
         test: Share for the test part, in [0, 1); not used where parts are given.
         seed: Chooses among the divisions that are equally good.
-        carve: Take validation from train where only train and test are given. If not, no part is for validation.
+        carve: Take validation from train where only train and test are given and train is large enough. If not, no
+            part is for validation.
 
     Raises:
         DataError: A class with one picture and no given parts, parts without one for training, or a group that the
@@ -87,14 +92,27 @@ def split_examples(
         return Splits(ids=ids, part=part, notes=(note,))
     if "validation" in have:
         return Splits(ids=ids, part=part)
-    if not carve:
-        return Splits(ids=ids, part=part, notes=("No validation part is given, and none was taken from train.",))
     rows = np.flatnonzero(part == "train")
+    if not carve:
+        note = "No validation part is given: figures for it come from training examples held out in turn."
+        return Splits(ids=ids, part=part, notes=(note,))
+    if _fewest(examples, rows) < CARVE_AT_LEAST:
+        note = (
+            f"No validation part is given, and with fewer than {CARVE_AT_LEAST} training examples of a class none can be "
+            "spared: nothing chooses the epoch, the last one counts."
+        )
+        return Splits(ids=ids, part=part, notes=(note,))
     part[rows], notes = _divide(examples, rows, {"validation": validation}, seed)
     notes.insert(
         0, f"Validation was taken from train ({int((part == 'validation').sum())} examples); the final fit uses both."
     )
     return Splits(ids=ids, part=part, refit=True, notes=tuple(notes))
+
+
+def _fewest(examples: Examples, rows: np.ndarray) -> int:
+    """The size of the smallest class among these rows, or their number where the target is no class."""
+    targets = examples.table["target"].iloc[rows]
+    return int(targets.value_counts().min()) if examples.kind == "class" else len(rows)
 
 
 def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], seed: int) -> tuple[np.ndarray, list[str]]:

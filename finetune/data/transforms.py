@@ -202,7 +202,7 @@ def train_transform(spec: ImageSpec, name: str) -> TrainTransform:
             pipelines[channels] = _pipeline(spec, chosen, channels)
         pipeline = pipelines[channels]
         # Compose.set_random_seed gives all its steps one and the same stream, which ties the flip to the place of the
-        # crop and the light to the flip: each step gets its own. Seeding five costs 60 µs, decoding a JPEG 5,000.
+        # crop and the light to the flip: each step gets its own.
         for step, one in zip(
             pipeline.transforms, np.random.SeedSequence(seed).generate_state(len(pipeline)), strict=True
         ):

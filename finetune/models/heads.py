@@ -45,6 +45,9 @@ class MapHead(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=1)
         self.dropout = dropout
         _start_small(self)
+        # From 0, the ReLU would silence about half of the outputs on every picture, and those would never learn. The
+        # same for all outputs, so that a softmax still starts even.
+        nn.init.ones_(self.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
         """Answers (N, K) logits, none below 0, for (N, F, H, W) features."""

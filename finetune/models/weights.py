@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,10 @@ def load(
     ]
     if missing or unexpected or misshapen:
         raise WeightsError(_mismatch(what, missing, unexpected, misshapen))
-    module.load_state_dict(given, strict=False)
+    complete = OrderedDict(given)
+    # All fits this version's layout, so it may say so: some networks refuse a state that has lost its version.
+    complete._metadata = own._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(complete, strict=False)
 
 
 def fits(module: nn.Module, state: Mapping[str, Tensor], fresh: Sequence[str], dropped: Sequence[str]) -> bool:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse  # type: ignore[import-untyped]  # scipy ships no hints
 
 Floats = NDArray[np.float64]
 
 
 def mean(values: Floats, counts: Floats) -> Floats:
     """The mean of (N,) values in each resample, (B,)."""
-    return np.asarray(counts @ values / counts.sum(axis=1))
+    averages: Floats = counts @ values / counts.sum(axis=1)
+    return averages
 
 
 def class_sums(target: NDArray[np.int64], given: NDArray[np.int64], classes: int, counts: Floats) -> tuple[Floats, ...]:
@@ -29,19 +30,20 @@ def class_sums(target: NDArray[np.int64], given: NDArray[np.int64], classes: int
     def summed(columns: NDArray[np.int64], keep: NDArray[np.bool_] | None = None) -> Floats:
         keep = np.ones(len(columns), bool) if keep is None else keep
         one_hot = sparse.csr_matrix((np.ones(keep.sum()), (rows[keep], columns[keep])), shape=(len(rows), classes))
-        return np.asarray((one_hot.T @ counts.T).T)
+        sums: Floats = (one_hot.T @ counts.T).T
+        return sums
 
     return summed(target, target == given), summed(target), summed(given)
 
 
 def balanced_accuracy(right: Floats, true: Floats) -> Floats:
     """The mean recall over the classes that a resample holds, (B,)."""
-    return np.nanmean(_ratio(right, true), axis=1)
+    return np.asarray(np.nanmean(_ratio(right, true), axis=1), np.float64)
 
 
 def macro_f1(right: Floats, true: Floats, given: Floats) -> Floats:
     """The mean F1 over the classes that a resample holds or answers, (B,)."""
-    return np.nanmean(_ratio(2 * right, true + given), axis=1)
+    return np.asarray(np.nanmean(_ratio(2 * right, true + given), axis=1), np.float64)
 
 
 def auroc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
@@ -76,4 +78,6 @@ def r2(target: Floats, number: Floats, counts: Floats) -> Floats:
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+    out: Floats = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=out, where=below > 0)
+    return out

@@ -74,9 +74,9 @@ class Learner(L.LightningModule):
         logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
         loss = self.task.loss(logits, batch.target)
         if stage == "train":
-            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.index), sync_dist=True)
+            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.row), sync_dist=True)
         else:
-            self._seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.index.cpu()))
+            self._seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -89,12 +89,12 @@ class Learner(L.LightningModule):
         self._seen.clear()
         logits, target, index = _gather(mine)
         order = np.argsort(index)
-        logits, target = torch.from_numpy(logits[order]), target[order]
-        if not torch.isfinite(logits).all():
+        answered, target = torch.from_numpy(logits[order]), target[order]
+        if not torch.isfinite(answered).all():
             raise TrainingError(
                 self._unsound("The network's answers on validation pictures are not finite", self.global_step)
             )
-        values = self.task.measure(self.task.answer(logits), target)
+        values = self.task.measure(self.task.answer(answered), target)
         self.log_dict({f"validation_{name}": value for name, value in values.items()}, rank_zero_only=False)
 
     def _stop_if_unsound(self) -> None:
@@ -112,7 +112,7 @@ class Learner(L.LightningModule):
 
 
 def _gather(mine: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Everybody's (logits, target, index), joined."""
+    """Everybody's (logits, target, row), joined."""
     parts: list[Any] = [mine]
     if dist.is_available() and dist.is_initialized():
         parts = [None] * dist.get_world_size()

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import ConfigError, nearest
+from ..types import Kind
 
 METHODS = ("probe", "full", "head-then-full", "lp-ft")
-POLICIES = ("none", "mild", "natural", "document", "medical")
+POLICIES = ("auto", "none", "mild", "natural", "document", "medical")
 
 # Rates for AdamW with a cosine after warm-up. Those for pretrained stages are the ones at which the validation
 # pictures of small real sets (ants and bees, cats and dogs) gained and never fell below the probe.
@@ -64,7 +65,8 @@ class Plan:
         warmup: Share of a phase's steps in which the rate rises, in [0, 1).
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
-        augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none".
+        augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none"; "auto" is
+            "mild", and for a number "document", which mirrors nothing: a mirrored road turns the other way.
         monitor: The metric on validation that chooses among the epochs; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
         accelerator: As Lightning's Trainer takes it, and so the next four.
@@ -90,7 +92,7 @@ class Plan:
     warmup: float = 0.1
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
-    augment: str = "mild"
+    augment: str = "auto"
     monitor: str | None = None
     seed: int = 0
     accelerator: str = "auto"
@@ -133,6 +135,12 @@ class Plan:
             wrong.append(f'devices must be a number, numbers such as 0,1, or "auto". Got {self.devices!r}.')
         if wrong:
             raise ConfigError("\n".join(wrong))
+
+    def for_kind(self, kind: Kind) -> Plan:
+        """The plan with the augmentation that suits this kind of target, where the user names none."""
+        if self.augment != "auto":
+            return self
+        return replace(self, augment="document" if kind == "number" else "mild")
 
     def build(self, *, pretrained: bool) -> tuple[Phase, ...]:
         """The phases of the method.

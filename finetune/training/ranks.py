@@ -30,8 +30,8 @@ def once(work: Callable[[], T]) -> T:
     if _rank() == 0:
         try:
             box = [(work(), None)]
-        except Exception as error:
-            box = [(None, error)]
+        except Exception as failure:
+            box = [(None, failure)]
     dist.broadcast_object_list(box, src=0)
     result, error = box[0]
     if error is not None:

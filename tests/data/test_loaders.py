@@ -107,14 +107,14 @@ def test_evaluation_sees_what_a_stream_sees(examples):
     batches = list(loader(examples, train=False, batch_size=4))
     ((_, pictures, _),) = stream(examples, SPEC)
     assert torch.equal(torch.cat([batch.inputs for batch in batches]), pictures)
-    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(16))
+    assert torch.cat([batch.row for batch in batches]).tolist() == list(range(16))
     assert torch.cat([batch.target for batch in batches]).tolist() == [0] * 8 + [1] * 8
 
 
 def test_a_last_batch_of_one_is_left_out_in_training_only(examples):
-    assert [len(batch.index) for batch in loader(examples)] == [5, 5, 5]
-    assert [len(batch.index) for batch in loader(examples, train=False)] == [5, 5, 5, 1]
-    assert [len(batch.index) for batch in loader(examples, indices=[3])] == [1]
+    assert [len(batch.row) for batch in loader(examples)] == [5, 5, 5]
+    assert [len(batch.row) for batch in loader(examples, train=False)] == [5, 5, 5, 1]
+    assert [len(batch.row) for batch in loader(examples, indices=[3])] == [1]
     assert len(loader(examples)) == 3
 
 
@@ -137,7 +137,7 @@ def test_a_dataset_travels_to_spawned_workers(examples):
 def test_targets_keep_their_type_and_shape(made):
     batch = collate([(np.zeros((4, 4, 3), np.uint8), made[row], row) for row in (0, 1)])
     np.testing.assert_array_equal(batch.target.numpy(), made)
-    assert batch.target.numpy().dtype == made.dtype and batch.index.dtype == torch.int64
+    assert batch.target.numpy().dtype == made.dtype and batch.row.dtype == torch.int64
 
 
 def shares(monkeypatch, world, rows, **options):

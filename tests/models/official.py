@@ -21,13 +21,16 @@ def constructor(name: str, **options) -> nn.Module:
 
 def official_state(name: str, seed: int = 0, **options) -> dict[str, Tensor]:
     """All that the published file holds, auxiliary heads included; values that keep the signal's size."""
-    with torch.device("meta"):
+    # The largest are spared their own random numbers; others compute some of their tables while being built.
+    with torch.device("meta" if "vgg" in name or "alexnet" in name else "cpu"):
         shapes = constructor(name, **options).state_dict()
     random = torch.Generator().manual_seed(seed)
     state = {}
     for key, like in shapes.items():
         if key.endswith("num_batches_tracked"):
             state[key] = torch.zeros(like.shape, dtype=like.dtype)
+        elif not like.is_floating_point():
+            state[key] = like
         elif key.endswith("running_var"):
             state[key] = torch.ones(like.shape)
         elif like.ndim > 1:

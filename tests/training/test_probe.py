@@ -80,7 +80,7 @@ def test_groups_stay_on_one_side_of_a_fold():
 
 
 def test_too_few_for_folds_is_fitted_all_the_same():
-    x, y = blobs(3, 3)
+    x, _ = blobs(3, 3)
     fitted = fit_head(nn.Linear(5, 3), x, np.arange(3), classify())
     assert fitted.folds == 0 and fitted.held_out is None
 

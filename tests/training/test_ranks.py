@@ -35,7 +35,7 @@ def run(folder, textures, what_plan):
 
 @pytest.mark.filterwarnings("ignore:.*")  # the ranks are other processes; what they say is theirs
 def test_two_ranks_end_with_the_weights_of_one_rank_with_twice_the_batch(tmp_path, textures):
-    """A phase ends with a comparison of hashes across ranks (SameEverywhere), so that it runs at all shows that much."""
+    """Each phase also ends with a comparison of hashes across ranks, which stops the run where they differ."""
     two, outcome_two = run(tmp_path / "two", textures, plan(2, 5))
     one, outcome_one = run(tmp_path / "one", textures, plan(1, 10))
     for a, b in zip(two.parameters(), one.parameters(), strict=True):
