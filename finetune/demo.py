@@ -123,8 +123,8 @@ def _judge(folder: Path, figures: dict[str, Any], as_json: bool, tell: Callable[
         if won
         else "Transfer does not win with intervals apart: something is wrong with this installation; please report it."
     )
-    lines = ["# What a pretrained backbone is worth", "", verdict, "", "| network | accuracy | 95 % interval | n | run |",
-             "| --- | --: | --- | --: | --- |"]  # fmt: skip
+    lines = ["# What a pretrained backbone is worth", "", verdict, ""]
+    lines += ["| network | accuracy | 95 % interval | n | run |", "| --- | --: | --- | --: | --- |"]
     for name, what in ARMS.items():
         f = figures[name]
         lines.append(

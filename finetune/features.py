@@ -20,6 +20,7 @@ import torch
 
 from .data.examples import Examples
 from .data.loaders import stream
+from .errors import ConfigError, nearest
 from .models.network import Network
 from .models.weights import fingerprint
 
@@ -50,11 +51,26 @@ class Values:
 
 
 def device_for(accelerator: str) -> torch.device:
-    """The device that "auto", "cpu", "gpu" or the like means on this machine."""
-    if accelerator in ("auto", "gpu"):
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found if found is not None else torch.device("cpu")
-    return torch.device(accelerator)
+    """The device that "auto", "cpu", "gpu" or the like means on this machine.
+
+    Raises:
+        ConfigError: A name that is none, or a device that this machine does not have.
+    """
+    found = torch.accelerator.current_accelerator(check_available=True)
+    kinds = {"auto": found or torch.device("cpu"), "cpu": torch.device("cpu"), "gpu": found}
+    kinds |= {name: found if found is not None and found.type == name else None for name in ("cuda", "mps", "xpu")}
+    if accelerator not in kinds:
+        raise ConfigError(
+            f'Unknown accelerator "{accelerator}". Expected one of {", ".join(kinds)}.' + nearest(accelerator, kinds)
+        )
+    device = kinds[accelerator]
+    if device is None:
+        has = f'it has "{found.type}"' if found is not None else "it has none"
+        raise ConfigError(
+            f'There is no accelerator "{accelerator}" that torch can use on this machine: {has}. '
+            "Say --accelerator auto, or install a build of torch for it."
+        )
+    return device
 
 
 def run_over(
@@ -121,7 +137,7 @@ def features(
     """
     folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
     path = folder / f"{_key(network, examples)}.npy"
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, EOFError):
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         if len(values) == len(examples):
             os.utime(path)  # its last use, by which old files are told from needed ones

@@ -33,6 +33,7 @@ def fit(
     head_epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
+    optimizer: Literal["auto", "sgd", "adamw"] | None = None,
     lr: float | None = None,
     layer_decay: float | None = None,
     weight_decay: float | None = None,
@@ -78,7 +79,7 @@ def fit(
 
     Args:
         source: Folder, CSV, TSV or Parquet file, DataFrame, list of (path, label), pair (arrays, targets), or Recipe.
-        backbone: timm/NAME[.TAG], torchvision/NAME, finetune/NAME; a bare name is timm's, else torchvision's [resnet50].
+        backbone: timm/NAME[.TAG], torchvision/NAME, finetune/NAME; a bare name is timm's or torchvision's [resnet50].
         backbone_arg: Arguments for the network's constructor, pad_type=same say.
         weights: "default" downloads the pretrained weights, a path reads them, "none" starts from random numbers.
         in_chans: Channels of the pictures; pretrained filters are kept [3].
@@ -93,9 +94,10 @@ def fit(
         head_epochs: Length of the first phase of "head-then-full" [3].
         batch_size: Pictures a step on each device [32].
         accumulate: Steps whose gradients are added before the weights move [1].
+        optimizer: "sgd" or "adamw"; by default what suits the phase.
         lr: The head's rate at its height; by default the method's own. Never scaled silently.
         layer_decay: What the rate is multiplied by from one stage to the one below [0.8].
-        weight_decay: AdamW's decay; not on biases and normalisation [0.05].
+        weight_decay: Of weights towards 0; not of biases and normalisation [0.05 with adamw, 0.0001 with sgd].
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].

@@ -117,7 +117,7 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
         write_json(folder / METRICS, metrics)
         text = report(title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0],
                       plan=rows, notes=notes, chosen=_chosen(outcome, task.check_monitor(recipe.plan.monitor)),
-                      versions=versions(), repeat=["finetune", "fit", "--recipe", str(folder / RECIPE), "--out", "runs/again"],
+                      versions=versions(), repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)],
                       stopped=outcome.stopped)  # fmt: skip
         (folder / REPORT).write_text(text, encoding="utf-8")
         talk.show(metrics_table(metrics))

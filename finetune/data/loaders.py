@@ -190,6 +190,13 @@ class PictureLoader(DataLoader[Any]):
                 raise batch
             yield batch
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A generator would travel to a spawned rank as a shared tensor, whose file is closed before the rank opens it.
+        return self.__dict__ | {"generator": self.generator.initial_seed()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"generator": torch.Generator().manual_seed(state["generator"])})
+
 
 def make_loader(
     examples: Examples,

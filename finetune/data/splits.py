@@ -98,8 +98,8 @@ def split_examples(
         return Splits(ids=ids, part=part, notes=(note,))
     if _fewest(examples, rows) < CARVE_AT_LEAST:
         note = (
-            f"No validation part is given, and with fewer than {CARVE_AT_LEAST} training examples of a class none can be "
-            "spared: nothing chooses the epoch, the last one counts."
+            f"No validation part is given, and with fewer than {CARVE_AT_LEAST} training examples of a class none can "
+            "be spared: nothing chooses the epoch, the last one counts."
         )
         return Splits(ids=ids, part=part, notes=(note,))
     part[rows], notes = _divide(examples, rows, {"validation": validation}, seed)

@@ -38,15 +38,21 @@ class Learner(L.LightningModule):
         self._last_loss: tuple[int, Tensor] | None = None
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the stages' groups, with a cosine over the steps of the whole phase."""
+        """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
+        sgd = self.phase.optimizer == "sgd"
+        decay = self.plan.weight_decay
         groups = param_groups(
             self.network,
             lr=self.phase.lr,
             layer_decay=self.phase.layer_decay,
-            weight_decay=self.plan.weight_decay,
+            weight_decay=decay if decay is not None else 1e-4 if sgd else 0.05,
             stages=self.network.stages,
         )
-        optimizer = torch.optim.AdamW(groups, lr=self.phase.lr)
+        optimizer: torch.optim.Optimizer = (
+            torch.optim.SGD(groups, lr=self.phase.lr, momentum=0.9, nesterov=True)
+            if sgd
+            else torch.optim.AdamW(groups, lr=self.phase.lr)
+        )
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
         epochs = self.trainer.max_epochs or self.phase.epochs
         steps = round(int(self.trainer.estimated_stepping_batches) * self.phase.epochs / epochs)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
+from ..errors import ConfigError, nearest
+from ..features import device_for
 from .plan import Plan
 
 
@@ -38,14 +39,16 @@ class Machine:
 
     @classmethod
     def of(cls, plan: Plan) -> Machine:
-        """Decides what the plan leaves to the machine."""
-        found = torch.accelerator.current_accelerator(check_available=True)
-        accelerator = plan.accelerator
-        if accelerator in ("auto", "gpu"):
-            accelerator = found.type if found is not None else "cpu"
+        """Decides what the plan leaves to the machine.
+
+        Raises:
+            ConfigError: Devices, nodes or a strategy that cannot be had here.
+        """
+        accelerator = device_for(plan.accelerator).type
         devices = _devices(plan.devices, accelerator)
         count = devices if isinstance(devices, int) else len(devices)
         world_size = count * plan.num_nodes
+        _check(plan, accelerator, count)
         precision = plan.precision
         if precision == "auto":
             bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -86,9 +89,26 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def launched() -> bool:
-    """Whether torchrun, SLURM or the like started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1 or dist.is_initialized()
+def _check(plan: Plan, accelerator: str, count: int) -> None:
+    """Refuses what would go wrong later, before any file is read."""
+    wrong = []
+    have = count if accelerator == "cpu" else torch.accelerator.device_count()
+    if count > have:
+        wrong.append(f"{count} devices were asked for, and this machine has {have}. Say --devices {have}, or auto.")
+    if plan.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Each process of a launcher would read, split and write for itself.
+        wrong.append(
+            "Several nodes, and processes that torchrun or the like has started, are not supported yet. "
+            "On one machine --devices N starts the processes by itself."
+        )
+    if plan.strategy != "auto":
+        from lightning.pytorch.strategies import StrategyRegistry
+
+        known = StrategyRegistry.available_strategies()
+        if plan.strategy not in known:
+            wrong.append(f'Unknown strategy "{plan.strategy}".{nearest(plan.strategy, known)}')
+    if wrong:
+        raise ConfigError("\n".join(wrong))
 
 
 def _devices(devices: int | str | tuple[int, ...], accelerator: str) -> int | tuple[int, ...]:
@@ -100,15 +120,13 @@ def _devices(devices: int | str | tuple[int, ...], accelerator: str) -> int | tu
 
 
 def _strategy(strategy: str, world_size: int) -> str:
-    """One process a device, started by Lightning from this one; where a launcher started us, it has done so already.
+    """One process a device, started by Lightning from this one.
 
     Lightning's own "ddp" starts its ranks by running the whole command again, once a device: every one of them would
     read, check and split the data anew. Spawned ranks run the fit and nothing else.
     """
     if world_size == 1:
         return "auto" if strategy.startswith("ddp") else strategy
-    if launched():
-        return "ddp" if strategy == "auto" else strategy
     if strategy == "auto":
         return "ddp_spawn"
     plain = strategy == "ddp" or strategy.startswith("ddp_find_unused")

@@ -10,13 +10,12 @@ from ..errors import ConfigError, nearest
 from ..types import Kind
 
 METHODS = ("probe", "full", "head-then-full", "lp-ft")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", "none", "mild", "natural", "document", "medical")
 
-# Rates for AdamW with a cosine after warm-up. Those for pretrained stages are the ones at which the validation
-# pictures of small real sets (ants and bees, cats and dogs) gained and never fell below the probe.
-HEAD_RATE = 1e-3
-TUNE_RATE = 1e-4
-SCRATCH_RATE = 1e-3
+# Rates of the head by optimizer: (adamw, sgd).
+FRESH_RATE = (1e-3, 1e-2)
+TUNE_RATE = (1e-4, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,7 @@ class Phase:
         on: "features": the head is fitted to convergence on the features of the frozen backbone, which are computed
             once. "pictures": gradient steps on (augmented) pictures.
         epochs: Passes over the training pictures; 0 on features.
+        optimizer: "sgd" with Nesterov's momentum of 0.9, or "adamw".
         lr: The head's rate at its height.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
         norms: "frozen": normalisation layers keep the running statistics they have, in every stage. "train": those
@@ -40,7 +40,8 @@ class Phase:
     learns: Literal["head", "all"] | tuple[str, ...] = "all"
     on: Literal["features", "pictures"] = "pictures"
     epochs: int = 0
-    lr: float = TUNE_RATE
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 3e-3
     layer_decay: float = 1.0
     norms: Literal["frozen", "train"] = "frozen"
     augment: str = "mild"
@@ -58,10 +59,13 @@ class Plan:
         head_epochs: Length of the first phase of "head-then-full".
         batch_size: Pictures a step on each device.
         accumulate: Steps whose gradients are added before the weights move.
+        optimizer: "sgd", "adamw", or "auto": "sgd" where everything starts from a good place, since its steps shrink
+            with the gradient and leave alone what fits already; "adamw" for what starts from nothing.
         lr: The head's rate at its height; by default the method's own. It is used as given, whatever the batch.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1]; it applies to
             pretrained weights only.
-        weight_decay: AdamW's decoupled decay; not on biases and normalisation.
+        weight_decay: Of weights towards 0; not of biases and normalisation. By default 0.05 with "adamw", where it is
+            decoupled from the gradient, and 0.0001 with "sgd".
         warmup: Share of a phase's steps in which the rate rises, in [0, 1).
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
@@ -86,9 +90,10 @@ class Plan:
     head_epochs: int = 3
     batch_size: int = 32
     accumulate: int = 1
+    optimizer: Literal["auto", "sgd", "adamw"] = "auto"
     lr: float | None = None
     layer_decay: float = 0.8
-    weight_decay: float = 0.05
+    weight_decay: float | None = None
     warmup: float = 0.1
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
@@ -116,6 +121,13 @@ class Plan:
         for name, least in (("epochs", 1), ("head_epochs", 1), ("batch_size", 1), ("accumulate", 1), ("num_nodes", 1)):
             if getattr(self, name) < least:
                 wrong.append(f"{name} must be {least} or more. Got {getattr(self, name)}.")
+        if self.optimizer not in ("auto", "sgd", "adamw"):
+            wrong.append(f'optimizer must be "auto", "sgd" or "adamw". Got {self.optimizer!r}.')
+        if self.precision not in PRECISIONS:
+            wrong.append(
+                f'Unknown precision "{self.precision}". Expected one of {", ".join(PRECISIONS)}.'
+                + nearest(self.precision, PRECISIONS)
+            )
         if self.lr is not None and not self.lr > 0:
             wrong.append(f"lr must be above 0. Got {self.lr}.")
         if not 0 < self.layer_decay <= 1:
@@ -123,7 +135,7 @@ class Plan:
         if not 0 <= self.warmup < 1:
             wrong.append(f"warmup is a share of the steps, from 0 to below 1. Got {self.warmup}.")
         for name in ("weight_decay", "gradient_clip", "seed"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 wrong.append(f"{name} must be 0 or more. Got {getattr(self, name)}.")
         if self.workers is not None and self.workers < 0:
             wrong.append(f"workers must be 0 or more. Got {self.workers}.")
@@ -152,17 +164,21 @@ class Plan:
         if self.phases:
             return self.phases
         norms: Any = ("frozen" if pretrained else "train") if self.norms == "auto" else self.norms
-        tune = Phase(
+        fresh = Phase(
             name="fine-tune" if pretrained else "train",
             epochs=self.epochs,
-            lr=self.lr or (TUNE_RATE if pretrained else SCRATCH_RATE),
+            optimizer="sgd" if self.optimizer == "sgd" else "adamw",
+            lr=self.lr or FRESH_RATE[self.optimizer == "sgd"],
             layer_decay=self.layer_decay if pretrained else 1.0,
             norms=norms,
             augment=self.augment,
         )
+        # What has a fitted head already starts from a good place, if its backbone is any good.
+        sgd = pretrained if self.optimizer == "auto" else self.optimizer == "sgd"
+        tune = replace(
+            fresh, optimizer="sgd" if sgd else "adamw", lr=self.lr or (TUNE_RATE if pretrained else FRESH_RATE)[sgd]
+        )
         probe = Phase(name="probe", learns="head", on="features", augment="none")
-        # A head that starts from nothing needs more than the rate at which pretrained stages are moved.
-        fresh = replace(tune, lr=self.lr or HEAD_RATE)
         return {
             "probe": (probe,),
             "full": (fresh,),

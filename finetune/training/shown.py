@@ -40,7 +40,7 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         batch = str(plan.batch_size * plan.accumulate * machine.world_size)
         steps = math.ceil(examples / (plan.batch_size * machine.world_size * plan.accumulate)) * phase.epochs
         length = f"{phase.epochs} epochs, {steps} steps"
-        rate = f"{phase.lr:.2g} on the head"
+        rate = f"{phase.optimizer}, {phase.lr:.2g} on the head"
         if len(learning) > 1 and phase.layer_decay < 1:
             rate += f" down to {phase.lr * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
         rate += f", not scaled with the batch; cosine, {plan.warmup:.0%} warm-up"

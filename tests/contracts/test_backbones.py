@@ -20,9 +20,7 @@ QUICK = [
     "torchvision/mobilenet_v2",
     "torchvision/resnet18",
     "torchvision/squeezenet1_0",
-    "torchvision/densenet121",
     "timm/convnext_atto",
-    "timm/inception_v3",
     "timm/mobilenetv2_100",
     "timm/resnet18",
     "timm/vit_tiny_patch16_224",
@@ -31,6 +29,8 @@ LONG = [
     *(f"{library}/vgg{depth}{bn}" for library in ("torchvision", "timm") for depth in (11, 13, 16, 19)
       for bn in ("", "_bn")),
     *(f"{library}/resnet{depth}" for library in ("torchvision", "timm") for depth in (34, 50, 101, 152)),
+    "torchvision/densenet121",
+    "timm/inception_v3",
     "timm/inception_v4",
     "timm/inception_resnet_v2",
     "timm/densenet121",

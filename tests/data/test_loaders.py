@@ -83,14 +83,14 @@ def test_training_does_not_depend_on_the_number_of_workers(examples):
 
 def test_each_epoch_has_its_own_order_and_its_own_pictures(examples):
     first, second = epochs(loader(examples, batch_size=16))
-    assert sorted(first.index.tolist()) == sorted(second.index.tolist()) == list(range(16))
-    assert first.index.tolist() != second.index.tolist()
-    assert not torch.equal(first.inputs[first.index.argsort()], second.inputs[second.index.argsort()])
+    assert sorted(first.row.tolist()) == sorted(second.row.tolist()) == list(range(16))
+    assert first.row.tolist() != second.row.tolist()
+    assert not torch.equal(first.inputs[first.row.argsort()], second.inputs[second.row.argsort()])
 
 
 def test_the_seed_decides(examples):
     one, same, other = (epochs(loader(examples, seed=seed), 1)[0] for seed in (1, 1, 2))
-    assert torch.equal(one.inputs, same.inputs) and not torch.equal(one.index, other.index)
+    assert torch.equal(one.inputs, same.inputs) and not torch.equal(one.row, other.row)
 
 
 def test_loading_leaves_the_global_generators_alone(examples):
@@ -174,3 +174,13 @@ def test_all_ranks_train_on_the_same_number_and_nearly_everything_is_seen(count,
     parts = [sampler._share(rank, world) for rank in range(world)]
     assert len({len(part) for part in parts}) == 1 and len(parts[0]) >= 1
     assert len(set(np.concatenate(parts))) >= count - world
+
+
+def test_a_loader_travels_to_another_process_and_gives_the_same_there(examples):
+    import pickle
+
+    here = loader(examples)
+    there = pickle.loads(pickle.dumps(here))
+    assert there.generator.initial_seed() == here.generator.initial_seed()
+    for a, b in zip(here, there, strict=True):
+        assert torch.equal(a.inputs, b.inputs) and torch.equal(a.row, b.row)

@@ -19,7 +19,7 @@ TIMM = [
     Backbone("timm/mobilenetv2_100", weights="none", args={"pad_type": "same"}),
     Backbone("timm/vit_tiny_patch16_224", weights="none", in_chans=1, input_size=96, args={"depth": 2}),
     Backbone("timm/resnet18.a1_in1k", weights="none", in_chans=4, head=LinearHead(dropout=0.3)),
-    Backbone("timm/dla34", weights="none"),
+    pytest.param(Backbone("timm/dla34", weights="none"), marks=pytest.mark.thorough),
     pytest.param(Backbone("timm/inception_v3.tv_in1k", weights="none"), marks=pytest.mark.thorough),
     pytest.param(Backbone("timm/vgg11", weights="none", input_size=64), marks=pytest.mark.thorough),
     pytest.param(Backbone("timm/swin_tiny_patch4_window7_224", weights="none"), marks=pytest.mark.thorough),
