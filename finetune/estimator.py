@@ -82,11 +82,13 @@ class ImageClassifier(ClassifierMixin, _Pictures):  # type: ignore[misc]  # scik
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, classes), in the order of `classes_`."""
-        return np.asarray(self._answered(X)[[str(c) for c in self.classes_]], dtype=np.float64)
+        answered = self._answered(X)
+        return np.asarray(answered[[str(c) for c in self.classes_]], dtype=np.float64)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each picture."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[likeliest])
 
 
 class ImageRegressor(RegressorMixin, _Pictures):  # type: ignore[misc]  # scikit-learn has no hints

@@ -102,7 +102,7 @@ def fit(
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
         augment: "mild", "natural", "document", "medical" or "none" [mild; document where the target is a number].
-        monitor: The metric on validation that chooses the best epoch [log_loss, or rmse].
+        monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
         class_weight: "balanced", or a mapping from class to weight.
         label_smoothing: Share of the target that is spread over all classes [0].

@@ -33,10 +33,7 @@ class Task(ABC):
     labels: Labels
 
     metrics: ClassVar[tuple[str, ...]]
-    """The names of what `measure` computes; the first is the one to quote."""
-
-    monitor: ClassVar[str]
-    """The metric that chooses between epochs where the user names none."""
+    """The names of what `measure` computes; the first is quoted, and chooses among epochs where the user names none."""
 
     @classmethod
     @abstractmethod
@@ -70,7 +67,7 @@ class Task(ABC):
             ConfigError: A metric that this task does not have.
         """
         if monitor is None:
-            return self.monitor
+            return self.metrics[0]
         if monitor not in self.metrics:
             raise ConfigError(
                 f'There is no metric "{monitor}" to monitor here. Expected one of {", ".join(self.metrics)}.'

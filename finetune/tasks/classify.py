@@ -26,7 +26,6 @@ class ClassifyTask(Task):
     label_smoothing: float = 0.0
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "auroc", "f1", "log_loss")
-    monitor: ClassVar[str] = "log_loss"
 
     @classmethod
     def of(cls, options: Classify, labels: Labels, targets: Sequence[Any]) -> ClassifyTask:

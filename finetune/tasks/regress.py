@@ -24,7 +24,6 @@ class RegressTask(Task):
     huber: bool = False
 
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2")
-    monitor: ClassVar[str] = "rmse"
 
     @classmethod
     def of(cls, options: Regress, labels: Labels, targets: Sequence[Any]) -> RegressTask:

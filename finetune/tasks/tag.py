@@ -26,7 +26,6 @@ class TagTask(Task):
     positive_weight: tuple[float, ...] | None = None
 
     metrics: ClassVar[tuple[str, ...]] = ("auroc", "f1", "accuracy", "balanced_accuracy", "log_loss")
-    monitor: ClassVar[str] = "log_loss"
 
     @classmethod
     def of(cls, options: Tag, labels: Labels, targets: Sequence[Any]) -> TagTask:

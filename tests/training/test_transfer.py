@@ -13,7 +13,7 @@ from finetune.training.plan import Phase
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, state, tiny
 
-PLAN = ft.Plan(accelerator="cpu", devices=1, workers=0, batch_size=8, epochs=2, lr=0.01)
+PLAN = ft.Plan(accelerator="cpu", devices=1, workers=0, batch_size=8, epochs=2, lr=0.01, monitor="log_loss")
 
 
 def run(folder, textures, phases, plan=PLAN, network=None, **words):
@@ -52,10 +52,8 @@ def test_only_named_stages_move(tmp_path, textures):
 
 
 def test_a_phase_that_only_harms_changes_nothing(tmp_path, textures):
-    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="wild", epochs=1, lr=3.0))
-    network, outcome = run(
-        tmp_path, textures, phases, ft.Plan(accelerator="cpu", workers=0, batch_size=8, gradient_clip=0)
-    )
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="wild", epochs=1, lr=0.3))
+    network, outcome = run(tmp_path, textures, phases)
     assert outcome.chosen.phase == "probe"
     probed, _ = run(tmp_path / "probe", textures, phases[:1])
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), probed.parameters(), strict=True))
@@ -99,7 +97,7 @@ def test_a_run_without_validation_stops_where_it_is_told_and_keeps_the_last(tmp_
 
 def test_a_loss_that_is_not_a_number_stops_with_step_and_phase(tmp_path, textures):
     phases = (Phase(name="wild", epochs=3, lr=1e30),)
-    plan = ft.Plan(accelerator="cpu", workers=0, batch_size=8, gradient_clip=0)
+    plan = ft.Plan(accelerator="cpu", workers=0, batch_size=8, gradient_clip=0, monitor="log_loss")
     with pytest.raises(TrainingError, match=r'at step \d+ .*phase "wild"'):
         run(tmp_path, textures, phases, plan)
 
