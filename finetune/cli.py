@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -40,7 +41,10 @@ def call(arguments: Sequence[str]) -> int:
         it was stopped.
     """
     try:
-        result = app(list(_joined(arguments)), standalone_mode=False, prog_name="finetune")
+        with warnings.catch_warnings():
+            # On odd headers of pictures that it reads all the same; what it cannot read is told by us.
+            warnings.filterwarnings("ignore", module="PIL")
+            result = app(list(_joined(arguments)), standalone_mode=False, prog_name="finetune")
     except FinetuneError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
@@ -168,7 +172,7 @@ class _Stand:
     """Stands for annotations that cost an import and that the command line does not show."""
 
 
-_LOCAL = {"Model": _Stand, "Metrics": _Stand}
+_LOCAL = {"Model": _Stand, "Metrics": _Stand, "Console": _Stand}
 
 
 def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name: str, text: str) -> None:
@@ -201,7 +205,7 @@ def _fit(
     from rich.console import Console
 
     console = Console(stderr=as_json)
-    model = fit_function(source, **_parsed(words), verbose=console)  # type: ignore[arg-type]  # where to talk
+    model = fit_function(source, **_parsed(words), verbose=console)
     if as_json:
         _print_json(model.metrics)
     else:

@@ -11,6 +11,8 @@ from .errors import ConfigError
 from .recipe import Recipe, read_recipe, recipe_from
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from .evaluate import Metrics
     from .model import Model
 
@@ -67,7 +69,7 @@ def fit(
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
-    verbose: bool = True,
+    verbose: bool | Console = True,
     callbacks: Sequence[Any] = (),
     logger: Any = False,
     trainer: Mapping[str, Any] | None = None,
@@ -128,7 +130,7 @@ def fit(
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
-        verbose: Prints the plan, the progress and the figures.
+        verbose: Prints the plan, the progress and the figures; a rich Console says where.
         callbacks: For Lightning's Trainer.
         logger: For Lightning's Trainer.
         trainer: Further keywords of Lightning's Trainer.

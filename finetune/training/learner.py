@@ -28,11 +28,15 @@ class Learner(L.LightningModule):
         phase: Rates and length.
         plan: Decay, warm-up and clipping.
         seed: Of dropout and the like, on each rank its own.
+        head_decay: Weight decay of the head under "sgd", where an earlier phase has found the one that it needs.
     """
 
-    def __init__(self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int) -> None:
+    def __init__(
+        self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int, head_decay: float | None = None
+    ) -> None:
         super().__init__()
         self._seed = seed
+        self._head_decay = head_decay
         self.network, self.task, self.phase, self.plan = network, task, phase, plan
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._last_loss: tuple[int, Tensor] | None = None
@@ -48,6 +52,9 @@ class Learner(L.LightningModule):
             weight_decay=decay if decay is not None else 1e-4 if sgd else 0.05,
             stages=self.network.stages,
         )
+        if sgd and decay is None and self._head_decay is not None:
+            # Without it the head would leave at once the penalty under which it was fitted, and grow sure of itself.
+            next(group for group in groups if group["name"] == "head")["weight_decay"] = self._head_decay
         optimizer: torch.optim.Optimizer = (
             torch.optim.SGD(groups, lr=self.phase.lr, momentum=0.9, nesterov=True)
             if sgd

@@ -25,12 +25,14 @@ class HeadFit:
 
     Args:
         penalty: The L2 penalty that was chosen.
+        decay: The same penalty as a weight decay of the head's weights, on features as they come.
         folds: How many parts of the training examples chose it; 0 where they were too few.
         held_out: (n, K) logits of each training example from a head that was fitted without it; None without folds.
         loss: The training loss at the end.
     """
 
     penalty: float
+    decay: float
     folds: int
     held_out: np.ndarray | None
     loss: float
@@ -80,7 +82,8 @@ def fit_head(
     loss = _minimise(start, x, y, task, penalty)
     _unstandardise(start, shift, scale)
     head.load_state_dict(start.state_dict())
-    return HeadFit(penalty, len(folds), held_out, loss)
+    # The penalised weights are those of features divided by `scale`: scale times the head's own.
+    return HeadFit(penalty, penalty * float(scale) ** 2, len(folds), held_out, loss)
 
 
 def _choose(

@@ -99,6 +99,7 @@ def transfer(
             ends = stop_at is not None and stop_at.phase == phase.name
             offer, stopped = _fit_on_pictures(
                 network, task, lesson, plan, phase, around, index=index, prefix=prefix,
+                head_decay=fitted.decay if fitted else None,
                 monitor=f"validation_{metric}" if len(lesson.validation) else None, higher=higher,
                 epochs=stop_at.epoch if ends and stop_at is not None else None,
             )  # fmt: skip
@@ -144,13 +145,13 @@ def _offer(
 
 def _fit_on_pictures(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, *,
-    index: int, prefix: str, monitor: str | None, higher: bool, epochs: int | None,
+    index: int, prefix: str, monitor: str | None, higher: bool, epochs: int | None, head_decay: float | None,
 ) -> tuple[Candidate, bool]:  # fmt: skip
     # Lightning costs seconds to import, and a probe has no use for it.
     from .learner import Learner
     from .phases import fit_phase
 
-    learner = Learner(network, task, phase, plan, seed=plan.seed + index)
+    learner = Learner(network, task, phase, plan, seed=plan.seed + index, head_decay=head_decay)
     stages = tuple(Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in network.stages)
 
     def loader(rows: np.ndarray, train: bool) -> Any:
