@@ -98,7 +98,7 @@ def fit(
         accumulate: Steps whose gradients are added before the weights move [1].
         optimizer: "sgd" or "adamw"; by default what suits the phase.
         lr: The head's rate at its height; by default the method's own. Never scaled silently.
-        layer_decay: What the rate is multiplied by from one stage to the one below [0.8].
+        layer_decay: What the rate is multiplied by from one stage to the one below [0.9].
         weight_decay: Of weights towards 0; not of biases and normalisation [0.05 with adamw, 0.0001 with sgd].
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].

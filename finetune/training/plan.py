@@ -15,7 +15,7 @@ POLICIES = ("auto", "none", "mild", "natural", "document", "medical")
 
 # Rates of the head by optimizer: (adamw, sgd).
 FRESH_RATE = (1e-3, 1e-2)
-TUNE_RATE = (1e-4, 3e-3)
+TUNE_RATE = (1e-4, 1e-2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Phase:
     on: Literal["features", "pictures"] = "pictures"
     epochs: int = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 3e-3
+    lr: float = 1e-2
     layer_decay: float = 1.0
     norms: Literal["frozen", "train"] = "frozen"
     augment: str = "mild"
@@ -92,7 +92,7 @@ class Plan:
     accumulate: int = 1
     optimizer: Literal["auto", "sgd", "adamw"] = "auto"
     lr: float | None = None
-    layer_decay: float = 0.8
+    layer_decay: float = 0.9
     weight_decay: float | None = None
     warmup: float = 0.1
     gradient_clip: float = 1.0
