@@ -154,7 +154,9 @@ def features(
 def _key(network: Network, examples: Examples) -> str:
     """A name for the features that these weights give these pictures."""
     digest = hashlib.sha256(fingerprint(network.body).encode())
-    digest.update(json.dumps([2, network.id, network.spec.to_dict()]).encode())
+    # Arguments change the arithmetic without a trace in the weights (pad_type), and the kind of head what is cut off.
+    said = [network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
+    digest.update(json.dumps(said, default=str).encode())
     for row, source in enumerate(examples.table["source"]):
         if examples.arrays is not None:
             array = np.ascontiguousarray(examples.arrays[row])

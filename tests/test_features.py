@@ -54,7 +54,19 @@ def test_other_weights_other_pictures_and_other_preprocessing_are_computed_anew(
     assert len(runs) == 5
 
 
-def test_the_head_is_no_part_of_the_key(examples, tmp_path, monkeypatch):
+def test_arguments_that_leave_no_trace_in_the_weights_are_part_of_the_key(examples, tmp_path):
+    import finetune as ft
+
+    found = []
+    for padding in ("", "same"):
+        torch.manual_seed(0)
+        arguments = {"pad_type": padding} if padding else {}
+        network = ft.Backbone("timm/mobilenetv2_035", weights="none", args=arguments, input_size=64).build(2)
+        found.append(features(network, examples.take(np.arange(2)), cache=tmp_path).values)
+    assert len(list(tmp_path.rglob("*.npy"))) == 2 and not np.array_equal(*found)
+
+
+def test_the_weights_of_the_head_are_no_part_of_the_key(examples, tmp_path, monkeypatch):
     runs, network = counted(monkeypatch), tiny()
     features(network, examples, cache=tmp_path)
     torch.nn.init.ones_(network.head.weight)

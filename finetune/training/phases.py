@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from safetensors.torch import load_file
 from torch import nn
@@ -91,7 +92,8 @@ def fit_phase(
         "num_sanity_val_steps": 0,
         "log_every_n_steps": 1,
         "default_root_dir": str(around.folder),
-        "deterministic": "warn",  # one seed, one result; an operation without such a form is better than no run
+        # One seed, one result. CPUs give that by themselves; elsewhere an operation without such a form only warns.
+        "deterministic": None if around.machine.accelerator == "cpu" else "warn",
         **around.trainer,
     }
     with quiet_lightning():
@@ -195,9 +197,13 @@ def _from_rank(error: Exception) -> TrainingError | None:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice on loaders and devices, which is for people who wrote them."""
+    """Without Lightning's advice on loaders and devices, and with torch's switches afterwards as they were before."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
+    exact, only_warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
@@ -206,6 +212,7 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*deterministic.*")
             yield
     finally:
+        torch.use_deterministic_algorithms(exact, warn_only=only_warned)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         sys.stdout.flush()
