@@ -83,7 +83,7 @@ def fit_head(
     _unstandardise(start, shift, scale)
     head.load_state_dict(start.state_dict())
     # The penalised weights are those of features divided by `scale`: scale times the head's own.
-    return HeadFit(penalty, penalty * float(scale) ** 2, len(folds), held_out, loss)
+    return HeadFit(penalty, penalty * float(scale.square().mean()), len(folds), held_out, loss)
 
 
 def _choose(
@@ -153,11 +153,15 @@ def _folds(target: np.ndarray, groups: Sequence[Any] | None, seed: int) -> Itera
 
 
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean a feature, and one scale for all: features that hardly vary stay as unimportant as they are."""
+    """Mean and spread a feature; one that hardly varies here counts as if it varied a tenth as much as most.
+
+    A feature that is silent on a few training pictures and loud on the next one must not decide alone.
+    """
     over = (0, *range(2, x.ndim))
     shift = x.mean(dim=over, keepdim=True)
-    spread = (x - shift).square().mean().sqrt()
-    return shift, spread if spread > 0 else torch.ones(())
+    spread = (x - shift).square().mean(dim=over, keepdim=True).sqrt()
+    usual = spread.square().mean().sqrt()
+    return shift, spread.clamp_min(0.1 * usual) if usual > 0 else torch.ones_like(spread)
 
 
 def _unstandardise(head: nn.Module, shift: Tensor, scale: Tensor) -> None:
@@ -165,7 +169,7 @@ def _unstandardise(head: nn.Module, shift: Tensor, scale: Tensor) -> None:
     layer = next(m for m in head.modules() if isinstance(m, nn.Linear | nn.Conv2d))
     assert layer.bias is not None  # noqa: S101  # every head of ours is built with one
     with torch.no_grad():
+        # Shift and scale are (1, C) or (1, C, 1, 1), as the weights are (K, C) or (K, C, 1, 1).
         layer.weight.div_(scale)
-        # Per-channel shift: (1, C) or (1, C, 1, 1); a convolution here is 1x1.
         moved = layer.weight.flatten(1) @ shift.flatten()
         layer.bias.sub_(moved)
