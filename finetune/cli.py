@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -48,6 +50,12 @@ def call(arguments: Sequence[str]) -> int:
     except FinetuneError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
+        return 2
+    except OSError as error:
+        # A file that may not be read, most of all; what cannot be written has its own words.
+        named = f": {error.filename}" if error.filename else ""
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        print(f"finetune: {error.strerror or error}{named}{notes}", file=sys.stderr)  # noqa: T201
         return 2
     except Exception as error:
         if not _is_usage(error):
@@ -224,13 +232,16 @@ def _predict(
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
 ) -> int:
-    from .predict import write_table
+    from .predict import as_examples, write_table
 
-    table = _load(run).predict(list(inputs), batch_size=batch_size, accelerator=accelerator)
+    model, examples = _load(run), as_examples(list(inputs))
+    with _bar(len(examples)) as moved:
+        table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
     if as_json:
-        print(table.to_json(orient="records", force_ascii=False, indent=2))  # noqa: T201
+        _print(table.to_json(orient="records", force_ascii=False, indent=2))
     if out is not None or not as_json:
-        write_table(table, out)
+        with _heard():
+            write_table(table, out)
     failed = int((table["error"] != "").sum())
     if failed:
         print(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.", file=sys.stderr)  # noqa: T201
@@ -247,7 +258,9 @@ def _evaluate(
     **words: Any,
 ) -> int:
     words = {k: v for k, v in _parsed(words).items() if v is not None}
-    metrics = _load(run).evaluate(source, batch_size=batch_size, accelerator=accelerator, **words)
+    model = _load(run)
+    with _bar(None) as moved:
+        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, **words)
     if as_json:
         _print_json(metrics)
     else:
@@ -255,7 +268,10 @@ def _evaluate(
 
         from .report.printed import metrics_table
 
-        Console().print(metrics_table(metrics))
+        console = Console()
+        with console.capture() as shown:  # rich would leave with 1 where nobody reads on
+            console.print(metrics_table(metrics))
+        _print(shown.get(), end="")
     return 0
 
 
@@ -274,7 +290,7 @@ def backbones(
     if as_json:
         _print_json(found)
     else:
-        print("\n".join(found))  # noqa: T201
+        _print("\n".join(found))
 
 
 @app.command(help="Runs the main job on real handwritten digits: no network, under two minutes.")
@@ -286,7 +302,10 @@ def demo(
     """Shows that what was learned on one task helps on another."""
     from .demo import run_demo
 
-    return run_demo(out, seed=seed, as_json=as_json)
+    code = 1
+    with _heard():
+        code = run_demo(out, seed=seed, as_json=as_json)
+    return code
 
 
 def _load(run: str) -> Any:
@@ -296,7 +315,32 @@ def _load(run: str) -> Any:
 
 
 def _print_json(values: Any) -> None:
-    print(json.dumps(values, indent=2, ensure_ascii=False))  # noqa: T201
+    _print(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def _print(text: str, end: str = "\n") -> None:
+    with _heard():
+        print(text, end=end)  # noqa: T201
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Whoever reads may have seen enough, as `head` has: what is left to print goes nowhere, and all is well."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Else Python would try once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _bar(total: int | None) -> Any:
+    """A bar on a terminal; a source's own pictures are counted only when it is read."""
+    from rich.console import Console
+
+    from .report.printed import Talk
+
+    return Talk(Console(stderr=True)).bar("reading pictures", total)
 
 
 _words = [name for name in inspect.signature(fit_function).parameters if name not in ("source", *IN_PYTHON_ONLY)]

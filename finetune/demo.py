@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import RunFolderError
+from .errors import RunFolderError, listing
 from .fit import fit
-from .folder import write_json
+from .folder import read_json, write_json
 
 PRETRAINING_EPOCHS = 15
 SHOTS = 2
@@ -28,6 +28,8 @@ ARMS = {
     "scratch": "the same network from random weights, all of it trained",
     "shuffled": "frozen backbone pretrained under shuffled labels, new head",
 }
+MARK = "demo.json"
+OURS = {MARK, "report.md", "pictures", "pretrained-source", "pretrained-shuffled", *ARMS, ".DS_Store"}
 
 
 def run_demo(out: str | Path, *, seed: int = 0, as_json: bool = False, say: Callable[[str], None] | None = None) -> int:
@@ -107,11 +109,25 @@ def _claim(folder: Path) -> None:
     """Empties the folder of an earlier demo; anything else in the way is refused."""
     import shutil
 
-    mark = folder / "demo.json"
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]) and not mark.is_file():
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if folder.is_file() or (found and not _is_demo(folder / MARK)):
         raise RunFolderError(f"{folder} exists and is no earlier demo. Expected a new folder; choose another --out.")
+    if found - OURS:
+        raise RunFolderError(
+            f"{folder} is an earlier demo and more: it holds {listing(sorted(found - OURS))}. "
+            "Nothing was touched; choose another --out, or take away what is not the demo's."
+        )
     shutil.rmtree(folder, ignore_errors=True)
-    write_json(mark, {"finished": False})
+    write_json(folder / MARK, {"finished": False})
+
+
+def _is_demo(mark: Path) -> bool:
+    """Whether a file is what a demo leaves, and not somebody else's of the same name."""
+    try:
+        said = read_json(mark)
+    except RunFolderError:
+        return False
+    return isinstance(said, dict) and "finished" in said
 
 
 def _judge(folder: Path, figures: dict[str, Any], as_json: bool, tell: Callable[[str], None]) -> int:
@@ -138,7 +154,7 @@ def _judge(folder: Path, figures: dict[str, Any], as_json: bool, tell: Callable[
     report = folder / "report.md"
     report.write_text("\n".join(lines), encoding="utf-8")
     result = {**figures, "won": won, "report": str(report)}
-    write_json(folder / "demo.json", {"finished": True, **result})
+    write_json(folder / MARK, {"finished": True, **result})
     if as_json:
         print(json.dumps(result, indent=2))  # noqa: T201
     else:

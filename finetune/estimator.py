@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,14 @@ class _Pictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no hin
     backbone: str
     options: dict[str, Any] | None
 
-    def _learn(self, pictures: Any, y: Any, task: str, groups: Any) -> Any:
+    def _learn(self, pictures: Any, y: Any, task: str, groups: Any, **more: Any) -> Any:
         import pandas as pd
 
         names, y = _listed(pictures), np.asarray(y)
         if len(names) != len(y):
             raise DataError(f"There are {len(names)} pictures and {len(y)} targets. Expected one target a picture.")
         target: list[Any] = [float(v) for v in y] if task == "regress" else [str(v) for v in y]
-        words: dict[str, Any] = {"task": task, "verbose": False, **(self.options or {})}
+        words: dict[str, Any] = {"task": task, "verbose": False, **(self.options or {}), **more}
         # All that is given is learned from: scikit-learn's own splitters say what is held out.
         words = {"validation": 0.15, "test": 0.0, **words}
         if isinstance(names[0], np.ndarray):
@@ -61,7 +61,7 @@ class ImageClassifier(ClassifierMixin, _Pictures):  # type: ignore[misc]  # scik
 
     Attributes:
         classes_: The classes, sorted, in the type of `y`.
-        model_: The `Model`.
+        model_: The `Model`; it knows them as c0, c1, ... in this order.
     """
 
     def __init__(self, backbone: str = "resnet50", options: dict[str, Any] | None = None) -> None:
@@ -76,14 +76,24 @@ class ImageClassifier(ClassifierMixin, _Pictures):  # type: ignore[misc]  # scik
             y: Their classes.
             groups: What must not sit on two sides of the split for validation.
         """
-        self.classes_ = np.unique(np.asarray(y))
-        self.model_ = self._learn(X, y, "classify", groups)
+        self.classes_, places = np.unique(np.asarray(y), return_inverse=True)
+        # Taught as codes: a class may be a number, have spaces, or be called like a column of the answers.
+        codes = self._codes()
+        more = {}
+        weights = (self.options or {}).get("class_weight")
+        if isinstance(weights, Mapping):
+            code_of = {str(name): code for name, code in zip(self.classes_, codes, strict=True)}
+            more["class_weight"] = {code_of.get(str(name), str(name)): weight for name, weight in weights.items()}
+        self.model_ = self._learn(X, [codes[place] for place in places.ravel()], "classify", groups, **more)
         return self
+
+    def _codes(self) -> list[str]:
+        return [f"c{place}" for place in range(len(self.classes_))]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, classes), in the order of `classes_`."""
         answered = self._answered(X)
-        return np.asarray(answered[[str(c) for c in self.classes_]], dtype=np.float64)
+        return np.asarray(answered[self._codes()], dtype=np.float64)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each picture."""

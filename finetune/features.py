@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import tempfile
@@ -26,6 +27,9 @@ from .models.weights import fingerprint
 
 Progress = Callable[[int], None]
 """Is called with how many pictures have just been done."""
+
+FORMAT = 1
+"""Counts up when reading or resizing changes, so that features made before are not taken for those made after."""
 
 KEPT_BYTES = 10 * 2**30
 """How much the cache may hold; the files unused for longest go first."""
@@ -136,6 +140,9 @@ def features(
         cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
     """
     folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
+    if network.origin.library == "module":
+        # Of somebody's own network only its owner knows whether its code is still the same.
+        return run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
     path = folder / f"{_key(network, examples)}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -155,11 +162,12 @@ def _key(network: Network, examples: Examples) -> str:
     """A name for the features that these weights give these pictures."""
     digest = hashlib.sha256(fingerprint(network.body).encode())
     # Arguments change the arithmetic without a trace in the weights (pad_type), and the kind of head what is cut off.
-    said = [network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
+    said = [FORMAT, network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
+    said += [importlib.metadata.version(name) for name in ("timm", "torch", "torchvision", "pillow")]
     digest.update(json.dumps(said, default=str).encode())
-    for row, source in enumerate(examples.table["source"]):
-        if examples.arrays is not None:
-            array = np.ascontiguousarray(examples.arrays[row])
+    for source, picture in zip(examples.table["source"], examples.pictures(), strict=True):
+        if not isinstance(picture, str):
+            array = np.ascontiguousarray(picture)
             digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
         else:
             with contextlib.suppress(OSError):

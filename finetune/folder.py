@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.c
 MODEL, CHECKPOINTS = "model", "checkpoints"
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS}
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db"}  # a user's logger, and file managers
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 @contextlib.contextmanager
@@ -46,15 +48,16 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
         yield folder
     except BaseException as error:
         # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
-        kept = any((folder / CHECKPOINTS).glob("*.json")) and not isinstance(error, RunFolderError | OSError)
+        told = _of_disk(error, folder) if isinstance(error, OSError) and _is_of_disk(error, folder) else error
+        kept = any((folder / CHECKPOINTS).glob("*.json")) and not isinstance(told, RunFolderError)
         if not kept:
             _undo(folder, made, aside)
-        elif isinstance(error, FinetuneError | KeyboardInterrupt):
+        elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt):
             error.add_note(f"The weights of the phases that ended well are in {folder / CHECKPOINTS}.")
-        if kept and aside is not None:
-            error.add_note(f"The run that was there before is in {aside}.")
-        if isinstance(error, OSError):
-            raise _of_disk(error, folder) from error
+        if aside is not None and aside.exists():
+            told.add_note(f"The run that was there before is in {aside}.")
+        if told is not error:
+            raise told from error
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
@@ -134,16 +137,25 @@ def _make(folder: Path) -> list[Path]:
 
 
 def _undo(folder: Path, made: list[Path], aside: Path | None) -> None:
+    if aside is not None:
+        # The folder was empty when this run began, so all that is in it is this run's.
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it is then told where the earlier run is
+            aside.rename(folder)
+        return
     for entry in list(folder.iterdir()) if folder.is_dir() else []:
         if entry.name in OURS or entry.name.startswith("."):
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
     for parent in reversed(made):
         with contextlib.suppress(OSError):
             parent.rmdir()
-    if aside is not None:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        aside.rename(folder)
+
+
+def _is_of_disk(error: OSError, folder: Path) -> bool:
+    """Whether the run could not be written, rather than something else not be read."""
+    name = error.filename
+    inside = isinstance(name, str | os.PathLike) and Path(os.fsdecode(name)).absolute().is_relative_to(folder)
+    return error.errno in DISK or inside
 
 
 def _of_disk(error: OSError, folder: Path) -> RunFolderError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class Model:
         """What the model says of pictures.
 
         Args:
-            inputs: One or many paths, folders and globs; or arrays (H, W) or (H, W, C).
+            inputs: One or many paths, folders and globs; or one or many arrays (H, W) or (H, W, C) or PIL pictures.
             batch_size: Pictures at a time.
             accelerator: "auto", "cpu", "gpu", ...
             progress: Is told of each batch.
@@ -62,7 +63,7 @@ class Model:
             where the picture could be read).
 
         Raises:
-            DataError: A folder or pattern without pictures.
+            DataError: A folder or pattern without pictures, or an array that may be one picture or many.
         """
         examples = as_examples(inputs)
         found: Answers = answers(
@@ -100,6 +101,11 @@ class Model:
         return target
 
 
+def own(model: Model) -> None:
+    """Lets a model's temporary folder go when the model does; `Model.save` keeps a copy."""
+    weakref.finalize(model, shutil.rmtree, model.folder, ignore_errors=True)
+
+
 def load(path: str | Path, *, module: Any = None) -> Model:
     """Reads a model back: from a run folder, or from the `model/` folder in one.
 
@@ -115,5 +121,5 @@ def load(path: str | Path, *, module: Any = None) -> Model:
     measured = folder / METRICS if (folder / MODEL).is_dir() else folder.parent / METRICS
     return Model(
         network=saved.network, task=saved.task, folder=folder, facts=saved.facts,
-        metrics=read_json(measured) if measured.exists() else {},
+        metrics=read_json(measured) if measured.exists() else {}, stopped=bool(saved.facts.get("stopped", False)),
     )  # fmt: skip

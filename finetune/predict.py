@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from .data.examples import Examples
-from .errors import RunFolderError
+from .errors import DataError, RunFolderError
 from .features import Progress, device_for, run_over
 from .files import replacing
 from .models.network import Network
@@ -54,21 +55,50 @@ def answers(
 
 
 def as_examples(inputs: Any) -> Examples:
-    """Pictures without targets: paths, folders and globs, or arrays in memory."""
+    """Pictures without targets: one or many paths, folders and globs, or arrays and PIL pictures in memory.
+
+    Raises:
+        DataError: A folder or pattern without pictures, or an array that may be one picture or many.
+    """
     import pandas as pd
+    from PIL import Image
 
     from .data.examples import list_pictures
 
-    if isinstance(inputs, str) or not isinstance(inputs, Sequence | np.ndarray):
-        inputs = [inputs]
-    arrays: list[np.ndarray] | None = None
-    if len(inputs) and not isinstance(inputs[0], str) and not hasattr(inputs[0], "__fspath__"):
-        arrays = [np.asarray(picture) for picture in inputs]
-        sources = [f"array:{i}" for i in range(len(arrays))]
+    if isinstance(inputs, Examples):
+        return inputs
+    asked = _listed(inputs)
+    paths = [isinstance(item, str | os.PathLike) for item in asked]
+    arrays: list[Any] | None = None
+    if all(paths):
+        sources = list_pictures(asked)
+    elif any(paths):
+        raise DataError("Paths and pictures in memory are mixed. Expected a list of one or of the other.")
     else:
-        sources = list_pictures(list(inputs))
+        # PIL's pictures stay what they are: the reader knows their palettes and turns them upright.
+        arrays = [item if isinstance(item, Image.Image) else np.asarray(item) for item in asked]
+        sources = [f"array:{i}" for i in range(len(arrays))]
     table = pd.DataFrame({"id": sources, "source": sources, "target": None, "group": None, "split": None})
     return Examples(table=table, kind="class", arrays=arrays)
+
+
+def _listed(inputs: Any) -> list[Any]:
+    """What was asked for, an entry each; an array of height x width (x 1, 3 or 4 channels) is one picture."""
+    from PIL import Image
+
+    if isinstance(inputs, torch.Tensor):
+        inputs = inputs.numpy(force=True)
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "USO":
+        if inputs.ndim == 2 or (inputs.ndim == 3 and inputs.shape[2] in (1, 3, 4)):
+            return [inputs]
+        if inputs.ndim != 4:
+            raise DataError(
+                f"An array of shape {inputs.shape} is ambiguous: it may be one picture or many. Expected "
+                "height x width (x 1, 3 or 4 channels), or a list of pictures; list(array) makes one."
+            )
+    if isinstance(inputs, str | os.PathLike | Image.Image) or not isinstance(inputs, Iterable):
+        return [inputs]
+    return list(inputs)
 
 
 def as_table(task: Task, examples: Examples, found: Answers) -> pd.DataFrame:

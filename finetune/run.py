@@ -16,10 +16,11 @@ from .data.examples import Examples, read_examples
 from .data.labels import Labels
 from .data.readers import scan, without_unreadable
 from .data.splits import Splits, split_examples, write_splits
+from .errors import DataError, listing
 from .evaluate import Metrics
 from .features import Values, device_for, features
 from .folder import METRICS, MODEL, RECIPE, REPORT, SPLITS, run_folder, write_json
-from .model import Model
+from .model import Model, own
 from .models.network import Network
 from .predict import answers
 from .recipe import HEADS, Recipe, task_for
@@ -33,7 +34,7 @@ from .training.machine import Machine, seed_all
 from .training.offers import Surroundings
 from .training.plan import Phase
 from .training.shown import groups_line, plan_rows
-from .training.transfer import Lesson, Outcome, transfer, whole
+from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
         splits = split_examples(examples, validation=recipe.data.validation, test=recipe.data.test,
                                 seed=recipe.plan.seed, carve=not probing)  # fmt: skip
         write_splits(folder / SPLITS, examples, splits)
-        train = splits.indices("train")
+        train = _all_classes(examples, splits, names)
         labels = (
             names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
         )
@@ -107,8 +108,12 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
         if splits.refit and not outcome.stopped:
             talk.say("  once more on training and validation pictures together, to the length that was chosen")
             network.load_state_dict(start)
-            transfer(network, task, whole(lesson), recipe.plan, phases, around, say=talk.say,
-                     stop_at=outcome.chosen, prefix="final-")  # fmt: skip
+            final = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
+                             say=talk.say, like=outcome, prefix="final-")  # fmt: skip
+            if final.stopped:
+                # Half of a final fit is none: the weights that validation chose are whole.
+                load_offer(network, outcome.chosen)
+                outcome = replace(outcome, stopped=True)
 
         # The test part is looked at once, with the weights that are saved.
         metrics |= _measured(network, task, lesson, splits.indices("test"), "test", outcome, recipe, machine)
@@ -121,9 +126,12 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
                       stopped=outcome.stopped)  # fmt: skip
         (folder / REPORT).write_text(text, encoding="utf-8")
         talk.show(metrics_table(metrics))
-    return Model(
+    model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=facts, stopped=outcome.stopped
     )
+    if out is None:
+        own(model)
+    return model
 
 
 def _read_all(
@@ -137,13 +145,25 @@ def _read_all(
                              device=device_for(machine.accelerator))  # fmt: skip
             errors = known.errors
         else:
-            errors = scan(examples, in_chans=network.spec.in_chans)
+            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved)
     if not errors:
         return examples, known, ()
     examples, note = without_unreadable(examples, errors, recipe.data.on_corrupt)
     if known is not None:
         known = Values(known.values, np.arange(len(examples)), {})
     return examples, known, (note,) if note else ()
+
+
+def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
+    """The rows of the training part, in which every class must be."""
+    train = splits.indices("train")
+    missing = sorted(set(names.names) - {examples.targets[row] for row in train}) if names.kind == "class" else []
+    if missing:
+        raise DataError(
+            f"There is no training picture of {listing(missing)} that can be read. Expected some of each class: "
+            "mend the pictures, or take the class out of the source."
+        )
+    return train
 
 
 def _show(

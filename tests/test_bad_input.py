@@ -376,6 +376,18 @@ def test_the_answers_of_predict_are_whole_or_absent(probed, textures, tmp_path, 
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_source_that_may_not_be_read_is_named_and_not_told_as_one_that_could_not_be_written(
+    refused, textures, monkeypatch
+):
+    import finetune.run as run
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied", str(textures / "rings"))
+
+    monkeypatch.setattr(run, "read_examples", denied)  # the tests may run as root, who may read anything
+    assert refused(textures) == f"finetune: Permission denied: {textures / 'rings'}\n"
+
+
 # Training
 
 

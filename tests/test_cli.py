@@ -247,3 +247,29 @@ def test_the_command_runs_as_a_module_and_as_a_script(probed, textures, tmp_path
     if script is not None:  # the package may be tested without being installed
         shown = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=120, check=True)
         assert "Usage: finetune" in shown.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes break otherwise elsewhere")
+@pytest.mark.parametrize("command", ["backbones", "predict", "evaluate"])
+def test_whoever_reads_may_stop_reading(probed, textures, command):
+    words = {"backbones": [], "predict": [str(probed.folder), str(textures)]}
+    words["evaluate"] = words["predict"]
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        [sys.executable, "-m", "finetune", command, *words[command]],
+        stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_predict_and_evaluate_draw_a_bar_on_a_terminal(probed, textures, capsys, monkeypatch):
+    from finetune.report.printed import Talk
+
+    monkeypatch.setattr(Talk, "live", True)
+    for command, told in (("predict", "36/36"), ("evaluate", "36/?")):
+        assert cli.call([command, str(probed.folder), str(textures), "--json"]) == 0
+        printed = capsys.readouterr()
+        assert "reading pictures" in printed.err and told in printed.err
+        json.loads(printed.out)

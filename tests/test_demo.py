@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from finetune.demo import ARMS, SHOTS, run_demo, write_pictures
+from finetune.demo import ARMS, SHOTS, _claim, run_demo, write_pictures
 from finetune.errors import RunFolderError
 
 
@@ -31,3 +31,27 @@ def test_a_folder_that_is_no_demo_is_left_alone(tmp_path):
     with pytest.raises(RunFolderError, match="no earlier demo"):
         run_demo(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_folder_whose_demo_json_is_somebody_elses_is_left_alone(tmp_path):
+    for text in ('{"name": "mine"}', "[]", "no JSON"):
+        (tmp_path / "demo.json").write_text(text)
+        with pytest.raises(RunFolderError, match="no earlier demo"):
+            run_demo(tmp_path)
+        assert (tmp_path / "demo.json").read_text() == text
+
+
+def test_an_earlier_demo_with_a_stranger_in_it_is_left_alone(tmp_path):
+    (tmp_path / "demo.json").write_text('{"finished": true}')
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunFolderError, match=r"it holds thesis\.tex"):
+        run_demo(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"demo.json", "pictures", "thesis.tex"}
+
+
+def test_an_earlier_demo_is_replaced(tmp_path):
+    (tmp_path / "demo.json").write_text('{"finished": true}')
+    (tmp_path / "pictures").mkdir()
+    _claim(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["demo.json"]

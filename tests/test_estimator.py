@@ -62,3 +62,24 @@ def test_before_fitting_there_is_nothing_to_ask():
 def test_numbers_of_pictures_and_targets_must_agree(pictures):
     with pytest.raises(DataError, match="Expected one target a picture"):
         ft.ImageClassifier("finetune/lenet5", QUICK).fit(pictures[0], pictures[1][:-1])
+
+
+@pytest.mark.parametrize("names", [[0.5, 1.0, 2.25], [" a", "a", "a b "], ["path", "label", "error"]])
+def test_classes_may_be_called_anything(pictures, names):
+    paths, y = pictures
+    given = np.array(names)[np.unique(y, return_inverse=True)[1]]
+    options = {**QUICK, "class_weight": {names[0]: 2.0}}
+    clf = ft.ImageClassifier("finetune/lenet5", options).fit(paths, given)
+    assert clf.classes_.tolist() == sorted(names)
+    assert clf.predict(paths).dtype == given.dtype
+    assert (clf.predict(paths) == given).mean() > 0.5  # `score` takes no fractions for classes
+
+
+def test_probabilities_of_more_than_ten_classes_are_in_the_order_of_the_classes():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(12), 6)
+    arrays = [np.full((32, 32), 20 * k, np.uint8) + rng.integers(0, 5, (32, 32)).astype(np.uint8) for k in y]
+    clf = ft.ImageClassifier("finetune/lenet5", {**QUICK, "in_chans": 1}).fit(arrays, y)
+    table = clf.model_.predict(arrays)
+    np.testing.assert_array_equal(clf.predict_proba(arrays)[:, 2], table["c2"])
+    assert (table["label"] == [f"c{k}" for k in clf.predict(arrays)]).all()

@@ -6,13 +6,18 @@ import pytest
 import torch
 from PIL import Image
 
+import finetune as ft
 import finetune.features as room
 from finetune.data.examples import read_examples
 from finetune.data.options import Data
 from finetune.errors import ConfigError
 from finetune.features import device_for, features, run_over
 from tests.made import class_folders
-from tests.training.tiny import tiny
+
+
+def tiny(seed: int = 0):
+    torch.manual_seed(seed)
+    return ft.Backbone("timm/test_resnet", weights="none", input_size=64).build(3).eval()
 
 
 @pytest.fixture
@@ -55,8 +60,6 @@ def test_other_weights_other_pictures_and_other_preprocessing_are_computed_anew(
 
 
 def test_arguments_that_leave_no_trace_in_the_weights_are_part_of_the_key(examples, tmp_path):
-    import finetune as ft
-
     found = []
     for padding in ("", "same"):
         torch.manual_seed(0)
@@ -64,6 +67,22 @@ def test_arguments_that_leave_no_trace_in_the_weights_are_part_of_the_key(exampl
         network = ft.Backbone("timm/mobilenetv2_035", weights="none", args=arguments, input_size=64).build(2)
         found.append(features(network, examples.take(np.arange(2)), cache=tmp_path).values)
     assert len(list(tmp_path.rglob("*.npy"))) == 2 and not np.array_equal(*found)
+
+
+def test_a_network_of_ones_own_is_always_computed_since_its_code_may_have_changed(examples, tmp_path):
+    from tests.training.tiny import tiny as own
+
+    features(own(), examples, cache=tmp_path)
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_arrays_are_told_apart_by_what_is_in_them(tmp_path):
+    arrays = [np.full((64, 64, 3), level, np.uint8) for level in (0, 80, 160, 240)]
+    examples = read_examples(Data(source=(arrays, ["a", "b", "a", "b"])))
+    network = tiny()
+    first = features(network, examples.take([0, 1]), cache=tmp_path)
+    second = features(network, examples.take([2, 3]), cache=tmp_path)
+    assert not np.array_equal(first.values, second.values)
 
 
 def test_the_weights_of_the_head_are_no_part_of_the_key(examples, tmp_path, monkeypatch):

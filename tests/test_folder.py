@@ -136,3 +136,22 @@ def test_json_that_cannot_be_read_says_which_file(tmp_path, raw):
     (tmp_path / "a.json").write_bytes(raw)
     with pytest.raises(RunFolderError, match=r"a\.json cannot be read"):
         read_json(tmp_path / "a.json")
+
+
+def test_what_a_logger_left_does_not_keep_the_earlier_run_away(tmp_path):
+    before = earlier_run(tmp_path / "x")
+    with pytest.raises(DataError), run_folder(tmp_path / "x", overwrite=True) as folder:
+        (folder / "lightning_logs").mkdir()
+        (folder / "lightning_logs" / "events").write_text("new")
+        raise DataError("no")
+    assert contents(tmp_path / "x") == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_elsewhere_that_cannot_be_read_is_not_told_as_one_that_could_not_be_written(tmp_path):
+    with pytest.raises(PermissionError) as denied, run_folder(tmp_path / "x"):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "data" / "cats"))
+    assert denied.value.filename == str(tmp_path / "data" / "cats")
+    with pytest.raises(RunFolderError, match="could not be written"), run_folder(tmp_path / "x") as folder:
+        raise PermissionError(13, "Permission denied", str(folder / "splits.csv"))
+    assert list(tmp_path.iterdir()) == []

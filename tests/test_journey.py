@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ from PIL import Image
 
 import finetune as ft
 from finetune.cli import call
+from finetune.model import own
 from tests.made import KINDS, QUICK, QUICK_WORDS, class_folders, contents, texture
 
 METRICS = {"accuracy", "balanced_accuracy", "auroc", "f1", "log_loss"}
@@ -111,6 +113,35 @@ def test_one_picture_may_be_asked_for_by_itself_and_as_an_array(probed, textures
     np.testing.assert_allclose(by_path[list(KINDS)], by_array[list(KINDS)], rtol=1e-6)
 
 
+def test_a_lone_array_is_one_picture_and_anything_that_can_be_gone_through_is_many(probed, textures):
+    paths = sorted((textures / "rings").glob("*.png"))[:3]
+    expected = probed.predict(paths)[list(KINDS)].to_numpy()
+    pictures = [Image.open(path) for path in paths]
+    arrays = [np.asarray(picture) for picture in pictures]
+    many = [
+        *(
+            pd.Series(paths, index=[7, 8, 9]),
+            iter(paths),
+            tuple(map(str, paths)),
+            np.array([str(path) for path in paths]),
+        ),
+        *(np.stack(arrays), arrays, iter(arrays), pictures, [picture.convert("P") for picture in pictures]),
+    ]
+    for asked in many:
+        got = probed.predict(asked)[list(KINDS)].to_numpy()
+        assert got.shape == expected.shape
+    np.testing.assert_allclose(probed.predict(pictures)[list(KINDS)], expected, rtol=1e-6)
+    for asked in (arrays[0], pictures[0], arrays[0][..., 0], arrays[0][..., :1]):
+        assert len(probed.predict(asked)) == 1
+    np.testing.assert_allclose(probed.predict(arrays[0])[list(KINDS)], expected[:1], rtol=1e-4)
+
+
+def test_an_array_that_may_be_one_picture_or_many_is_refused(probed):
+    for shape in ((5, 32, 32), (3, 32, 32), (7,)):
+        with pytest.raises(ft.FinetuneError, match="ambiguous"):
+            probed.predict(np.zeros(shape, np.uint8))
+
+
 def test_predict_writes_the_csv_that_it_prints(probed, textures, tmp_path, capsys):
     words = ["predict", str(probed.folder), str(textures / "rings"), str(textures / "checks/1.png")]
     assert call(words) == 0
@@ -177,7 +208,20 @@ def test_without_out_the_model_owns_a_temporary_folder_and_can_be_kept(textures,
         kept = model.save(tmp_path / "kept")
         pd.testing.assert_frame_equal(ft.load(kept).predict(textures / "rings"), model.predict(textures / "rings"))
     finally:
-        shutil.rmtree(model.folder)
+        shutil.rmtree(model.folder, ignore_errors=True)
+
+
+def test_a_temporary_folder_goes_when_its_model_does(probed, tmp_path):
+    folder = shutil.copytree(probed.folder, tmp_path / "temporary")
+    model = ft.load(folder)
+    own(model)
+    kept = model.save(tmp_path / "kept")
+    gc.collect()
+    assert folder.exists()
+    del model
+    gc.collect()
+    assert not folder.exists()
+    assert contents(kept) == contents(probed.folder)
 
 
 @pytest.fixture
@@ -262,7 +306,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used(textures, tmp_path, interrupting):
     assert model.stopped
     assert signal.getsignal(signal.SIGINT) is before
     loaded = ft.load(tmp_path / "run")
-    assert loaded.facts["stopped"]
+    assert loaded.stopped
     assert loaded.metrics["test"]["accuracy"]["n"] == model.metrics["test"]["accuracy"]["n"] > 0
     pd.testing.assert_frame_equal(loaded.predict(textures / "rings"), model.predict(textures / "rings"))
     assert "stopped by its user" in (tmp_path / "run" / "report.md").read_text()
@@ -309,3 +353,14 @@ def test_grey_backbones_take_colour_pictures_and_colour_backbones_take_grey_ones
     model = ft.fit((arrays, ["r"] * 6 + ["s"] * 6), **QUICK, in_chans=3, out=tmp_path / "run")
     assert model.network.spec.in_chans == 3
     assert ft.load(tmp_path / "run").network.spec == model.network.spec
+
+
+def test_a_class_of_which_no_picture_can_be_read_is_not_forgotten_in_silence(tmp_path):
+    import finetune as ft
+
+    source = class_folders(tmp_path / "source", kinds=("checks", "rings"))
+    for file in (source / "rings").iterdir():
+        file.write_bytes(b"torn")
+    with pytest.raises(ft.DataError, match="no training picture of rings"):
+        ft.fit(source, **QUICK, on_corrupt="skip", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -26,6 +26,9 @@ def walk(folder: str | Path, outside: list[str] | None = None) -> Iterator[str]:
 
     Yields:
         Paths that begin with `folder`.
+
+    Raises:
+        DataError: A picture whose name is not UTF-8, which no table of examples or answers could hold.
     """
     root = os.path.realpath(folder)
     yield from _walk(str(folder), root, frozenset({root}), [] if outside is None else outside)
@@ -48,7 +51,17 @@ def _walk(folder: str, root: str, trail: frozenset[str], outside: list[str]) -> 
             if real_folder not in trail:
                 yield from _walk(entry.path, root, trail | {real_folder}, outside)
         elif is_picture(entry.name) and entry.is_file():
-            yield entry.path
+            yield _in_utf8(entry.path)
+
+
+def _in_utf8(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"The name of the picture {os.fsencode(path)!r} is not UTF-8. Rename it, or the folder whose name is not."
+        ) from None
+    return path
 
 
 def list_pictures(inputs: Sequence[str | Path]) -> list[str]:

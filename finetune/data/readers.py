@@ -104,7 +104,8 @@ def _from_pil(image: Image.Image, in_chans: int) -> np.ndarray:
     image.load()
     image = _upright(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return _fit(_scaled(np.asarray(image)[..., None]), in_chans)
+        array = np.asarray(image)[..., None]
+        return _fit(_scaled(array if image.mode == "F" else _sixteen_bits(array)), in_chans)
     if in_chans not in (1, 3):
         bands = np.asarray(image)
         if image.mode == "P" or bands.ndim != 3 or bands.shape[2] != in_chans:
@@ -126,6 +127,14 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if how is None else image.transpose(how)
 
 
+def _sixteen_bits(array: np.ndarray) -> np.ndarray:
+    """What PIL reads from a file of 16 bits, which it may hold in 32."""
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    if low < 0 or high > 65535:
+        raise UnreadableError(f"its values go from {low} to {high}, expected 0..255 (8 bits) or 0..65535 (16 bits)")
+    return array.astype(np.uint16)
+
+
 def _scaled(array: np.ndarray) -> np.ndarray:
     """Any number type to uint8 in 0..255 or float32 in 0..1."""
     if array.ndim != 3 or 0 in array.shape:
@@ -134,15 +143,21 @@ def _scaled(array: np.ndarray) -> np.ndarray:
         return array
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
+    kind = array.dtype.kind
+    if kind == "u" and array.dtype.itemsize == 2:
+        # Scaled by the type and not by the picture's own range: brightness must mean the same in each.
+        return (array.astype(np.float64) / 65535).astype(np.float32)
+    if kind not in "iuf":
+        raise UnreadableError(f"it holds {array.dtype}, expected uint8, uint16 or float in 0..1")
     low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 65535:
-        raise UnreadableError(
-            f"its values go from {low:g} to {high:g}, expected 0..1, 0..255 (8 bits) or 0..65535 (16 bits)"
-        )
-    if array.dtype.kind == "f" and high <= 1:
+    if kind == "f" and low >= 0 and high <= 1:
         return array.astype(np.float32)
-    # Scaled by the type and not by the picture's own range: brightness must mean the same in each.
-    return (array.astype(np.float64) / 65535).astype(np.float32)
+    if kind != "f" and low >= 0 and high <= 255:
+        return array.astype(np.uint8)
+    raise UnreadableError(
+        f"its values are {array.dtype} from {low:g} to {high:g}, which can mean several things: give uint8 (0..255), "
+        "uint16 (0..65535) or float in 0..1"
+    )
 
 
 def _fit(array: np.ndarray, in_chans: int) -> np.ndarray:
@@ -177,8 +192,16 @@ def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int, ahe
                 future.cancel()
 
 
-def scan(examples: Examples, in_chans: int = 3, threads: int = 4) -> dict[int, str]:
+def scan(
+    examples: Examples, in_chans: int = 3, threads: int = 4, *, progress: Callable[[int], None] | None = None
+) -> dict[int, str]:
     """Reads every picture whole.
+
+    Args:
+        examples: All examples.
+        in_chans: As for `read_image`.
+        threads: How many pictures are read at once.
+        progress: Is told of each picture done: 1, each time.
 
     Returns:
         The reason for each row that cannot be read.
@@ -191,8 +214,13 @@ def scan(examples: Examples, in_chans: int = 3, threads: int = 4) -> dict[int, s
             return str(error)
         return None
 
-    reasons = read_ahead(reason, examples.pictures(), threads)
-    return {row: why for row, why in enumerate(reasons) if why is not None}
+    errors: dict[int, str] = {}
+    for row, why in enumerate(read_ahead(reason, examples.pictures(), threads)):
+        if why is not None:
+            errors[row] = why
+        if progress is not None:
+            progress(1)
+    return errors
 
 
 def without_unreadable(

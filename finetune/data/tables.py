@@ -49,6 +49,7 @@ def read_table(path: Path, *, no_header: bool = False) -> tuple[pd.DataFrame, li
         except (OSError, ValueError) as error:  # pyarrow's own errors are both
             raise DataError(f"{path} cannot be read as Parquet: {error}") from error
     text, notes = _decode(path)
+    csv.field_size_limit(2**31 - 1)  # 131072 unless told; a C long, which has 32 bits on Windows
     separator = _separator(path, text)
     rows = _rows(path, text, separator)
     names = [str(number) for number in range(len(rows[0]))] if no_header else _distinct(rows.pop(0))
@@ -80,6 +81,8 @@ def _rows(path: Path, text: str, separator: str) -> list[list[str]]:
             f"{path} cannot be read as a table separated by {separator!r}: line {reader.line_num}: {error}. Expected "
             f"as many cells in each line, and quotes around cells that hold the separator."
         ) from error
+    if not rows:
+        raise DataError(f"{path} holds no rows: all its cells are empty. Expected a table with a line an example.")
     return rows
 
 

@@ -29,6 +29,14 @@ LIBRARIES: tuple[LibraryName, ...] = ("timm", "torchvision", "finetune")
 # Options of ours that constructors take too: given twice, one of them would be believed silently.
 _OURS = {"num_classes": "the labels", "in_chans": "in_chans", "pretrained": "weights", "weights": "weights"}
 
+# Arguments that make a constructor read a file, ask a network or give something else than a network that classifies.
+# A saved model's config could come from anywhere, and timm opens whatever `checkpoint_path` names.
+REFUSED = frozenset(_OURS) | {
+    *("checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"),
+    *("pretrained_filter_fn", "pretrained_model_args", "model_name", "model_cfg", "weights_backbone", "progress"),
+    *("features_only", "feature_cfg", "feature_cls", "out_indices", "scriptable", "exportable", "no_jit"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
@@ -87,6 +95,12 @@ def resolve(backbone: Backbone) -> Resolved:
     for name, instead in _OURS.items():
         if name in backbone.args:
             raise ConfigError(f"The backbone argument {name} is set by {instead}; leave it out.")
+    refused = sorted(REFUSED & set(backbone.args))
+    if refused:
+        raise ConfigError(
+            f"The backbone argument {refused[0]} is not passed through; leave it out. Weights of your own come with "
+            "--weights FILE."
+        )
     prefix, slash, rest = backbone.name.partition("/")
     if slash and prefix not in LIBRARIES:
         raise ConfigError(
@@ -216,7 +230,7 @@ def _choose(backbone: Backbone, resolved: Resolved, source: Library, config: Map
             f"The folder {Path(backbone.weights)} holds weights of {made_for}, not of {resolved.architecture}. Name "
             f"{made_for} as the backbone."
         )
-    kept = {k: v for k, v in config.get("model_args", {}).items() if k not in (*_OURS, "img_size")}
+    kept = {k: v for k, v in config.get("model_args", {}).items() if k not in REFUSED | {"img_size"}}
     args = {**kept, **backbone.args}
     own = source.spec(
         resolved.architecture, resolved.tag, published=backbone.weights == "default", in_chans=backbone.in_chans

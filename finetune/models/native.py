@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..types import ImageSpec
-from .backbones import LIBRARIES, assemble, construct, library
+from .backbones import LIBRARIES, REFUSED, assemble, construct, library
 from .library import Choice
 from .network import Network, Origin
 from .options import Backbone
@@ -70,7 +70,8 @@ def from_saved(
         head_state: As from `Network.head_state`.
 
     Raises:
-        WeightsError: The parts do not fit each other, or a network of one's own is missing.
+        WeightsError: The parts do not fit each other, a network of one's own is missing, or an argument or a name
+            would have the library read files or ask a hub.
     """
     network = _bare(config, backbone, spec, num_outputs)
     body, head = dict(state), dict(head_state or {})
@@ -98,10 +99,22 @@ def _bare(config: Mapping[str, Any], backbone: Backbone, spec: ImageSpec, num_ou
             args={**config["model_args"]},
         )  # fmt: skip
         return own.build(num_outputs)
+    # `config` writes in_chans for timm's sake, and nothing else of these.
+    refused = sorted(REFUSED & {*backbone.args} | (REFUSED - {"in_chans"}) & {*config["model_args"]})
+    if refused:
+        raise WeightsError(
+            f"The saved model {config['id']} has the argument {refused[0]}, which no model is saved with: was it "
+            "edited? Get the folder again from whoever made it."
+        )
     origin = Origin(
         id=config["id"], library=config["library"], architecture=config["architecture"], args=dict(backbone.args)
     )
     source = library(config["library"])
+    if source.find(origin.architecture) is None:  # timm would take hf-hub:NAME and local-dir:FOLDER too
+        raise WeightsError(
+            f"The saved model names the architecture {origin.architecture}, which {origin.library} does not have: was "
+            "it edited, or made with another version of that library?"
+        )
     # The tag only chooses defaults that the size and the arguments override; a library may forget one.
     found = source.find(origin.id.partition("/")[2])
     choice = Choice(origin=origin, tag=found[1] if found else "", spec=spec, resized=True)

@@ -39,8 +39,8 @@ class Talk:
         return self.console is not None and self.console.is_terminal
 
     @contextmanager
-    def bar(self, what: str, total: int) -> Iterator[Any]:
-        """A bar with the time left; gives the function that moves it on."""
+    def bar(self, what: str, total: int | None) -> Iterator[Any]:
+        """A bar with the time left; gives the function that moves it on. The total may be unknown."""
         if not self.live:
             yield lambda count: None
             return

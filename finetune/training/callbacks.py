@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import signal
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,24 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from ..files import replacing
+from .freeze import frozen_norms
 from .offers import add_row, write_state
 
 
 class KeepNorms(L.Callback):
-    """Holds normalisation layers in evaluation mode, whatever Lightning's `train()` sets."""
+    """Holds normalisation layers in evaluation mode, whatever Lightning's `train()` sets.
 
-    def __init__(self, layers: list[nn.Module]) -> None:
-        self.layers = layers
+    Args:
+        norms: Which, as `frozen_norms` takes it.
+    """
+
+    def __init__(self, norms: str) -> None:
+        self.norms = norms
+        self.layers: list[nn.Module] = []
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Looks for them when the module is as it will be trained: Lightning may have exchanged layers by now."""
+        self.layers = frozen_norms(module, self.norms)
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Before every step, since a validation in between puts everything back in training mode."""
@@ -121,6 +133,17 @@ class PoliteStop(L.Callback):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
+
+
+class QuietRanks(L.Callback):
+    """Silences Lightning's and torch's advice in spawned ranks, which start with no filter of ours."""
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        """Runs in each rank before anything else."""
+        if trainer.world_size > 1:
+            for name in ("lightning.pytorch", "lightning.fabric"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+            warnings.filterwarnings("ignore")
 
 
 class SameEverywhere(L.Callback):

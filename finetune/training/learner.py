@@ -54,7 +54,9 @@ class Learner(L.LightningModule):
         )
         if sgd and decay is None and self._head_decay is not None:
             # Without it the head would leave at once the penalty under which it was fitted, and grow sure of itself.
-            next(group for group in groups if group["name"] == "head")["weight_decay"] = self._head_decay
+            for group in groups:
+                if group["name"] == "head":
+                    group["weight_decay"] = self._head_decay
         optimizer: torch.optim.Optimizer = (
             torch.optim.SGD(groups, lr=self.phase.lr, momentum=0.9, nesterov=True)
             if sgd

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.loaders import cpu_count
 from ..errors import ConfigError, nearest
 from ..features import device_for
 from .plan import Plan
@@ -56,7 +57,7 @@ class Machine:
             precision = "bf16-mixed" if bf16 else "32-true"
         workers = plan.workers
         if workers is None:
-            cores = os.cpu_count() or 1
+            cores = cpu_count()
             # With one or two cores the readers would only take time from the computing.
             workers = 0 if cores <= 2 else min(8, max(1, cores // count - 1))
         return cls(
@@ -93,7 +94,12 @@ def _check(plan: Plan, accelerator: str, count: int) -> None:
     """Refuses what would go wrong later, before any file is read."""
     wrong = []
     have = count if accelerator == "cpu" else torch.accelerator.device_count()
-    if count > have:
+    devices = _devices(plan.devices, accelerator)
+    if not isinstance(devices, int) and accelerator == "cpu":
+        wrong.append(f"On a CPU --devices is a number of processes. Got {plan.devices!r}.")
+    elif not isinstance(devices, int) and (not devices or len(set(devices)) < count or max(devices) >= have):
+        wrong.append(f"--devices names what this machine does not have: it has 0 to {have - 1}. Got {plan.devices!r}.")
+    elif count > have:
         wrong.append(f"{count} devices were asked for, and this machine has {have}. Say --devices {have}, or auto.")
     if plan.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # Each process of a launcher would read, split and write for itself.

@@ -8,6 +8,7 @@ without a word when more learns later (measured with Lightning 2.6.6, open upstr
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import sys
@@ -19,14 +20,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, RichProgressBar
 from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import TrainingError
 from ..types import Stage
-from .callbacks import KeepBest, KeepNorms, PoliteStop, SameEverywhere, Table
-from .freeze import freeze_except, frozen_norms, learning_stages
+from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
+from .freeze import freeze_except, learning_stages
 from .machine import Machine, seed_all
 from .offers import Candidate, Surroundings
 from .plan import Phase, Plan
@@ -69,14 +70,18 @@ def fit_phase(
     state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
     state.unlink(missing_ok=True)
     stop = PoliteStop()
+    trainer = dict(around.trainer)
+    own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
-        KeepNorms(frozen_norms(module, phase.norms)),
+        KeepNorms(phase.norms),
         KeepBest(state, monitor, higher),
         Table(around.folder / "metrics.csv", prefix + phase.name),
+        QuietRanks(),
         SameEverywhere(),
         stop,
         *([RichProgressBar(leave=True)] if around.progress else []),
-        *around.callbacks,
+        # Those that count epochs or remember a best value start anew in each phase.
+        *(copy.deepcopy(c) if isinstance(c, Checkpoint | EarlyStopping) else c for c in own),
     ]
     words = {
         **around.machine.trainer_words(),
@@ -85,7 +90,7 @@ def fit_phase(
         "gradient_clip_val": plan.gradient_clip or None,
         "callbacks": callbacks,
         "logger": around.logger,
-        "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in around.callbacks),
+        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in own),
         "enable_progress_bar": around.progress,
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # our sampler knows the ranks, and counts no validation picture twice
@@ -94,17 +99,22 @@ def fit_phase(
         "default_root_dir": str(around.folder),
         # One seed, one result. CPUs give that by themselves; elsewhere an operation without such a form only warns.
         "deterministic": None if around.machine.accelerator == "cpu" else "warn",
-        **around.trainer,
+        **trainer,
     }
     with quiet_lightning():
-        _fit(L.Trainer(**words), module, data, phase)
+        try:
+            _fit(L.Trainer(**words), module, data, phase)
+        except KeyboardInterrupt:
+            stop.asked = True
+    if not state.exists() and stop.asked:
+        raise KeyboardInterrupt
     if not state.exists():
         raise TrainingError(
             f'No epoch of phase "{phase.name}" had a finite {monitor} on validation, so there are no weights to keep. '
             "Expected validation examples of more than one class; see --monitor for another metric."
         )
     facts = json.loads(state.with_suffix(".json").read_text())
-    module.load_state_dict(load_file(state))
+    module.float().load_state_dict(load_file(state))  # a precision such as bf16-true has converted the module in place
     return Candidate(phase=phase.name, epoch=facts["epoch"], score=facts["score"], state=state), stop.asked
 
 

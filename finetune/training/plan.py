@@ -46,6 +46,25 @@ class Phase:
     norms: Literal["frozen", "train"] = "frozen"
     augment: str = "mild"
 
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.on not in ("features", "pictures"):
+            wrong.append(f'on must be "features" or "pictures". Got {self.on!r}.')
+        if self.on == "pictures" and self.epochs < 1:
+            wrong.append(f"epochs must be 1 or more on pictures. Got {self.epochs}.")
+        if self.on == "features" and self.learns != "head":
+            wrong.append(f'On features only the head can learn: learns must be "head". Got {self.learns!r}.')
+        if self.optimizer not in ("sgd", "adamw"):
+            wrong.append(f'optimizer must be "sgd" or "adamw". Got {self.optimizer!r}.')
+        if self.norms not in ("frozen", "train"):
+            wrong.append(f'norms must be "frozen" or "train". Got {self.norms!r}.')
+        if self.augment not in POLICIES[1:]:
+            wrong.append(f"augment must be one of {', '.join(POLICIES[1:])}. Got {self.augment!r}.")
+        if not self.lr > 0 or not 0 < self.layer_decay <= 1:
+            wrong.append(f"lr must be above 0 and layer_decay in (0, 1]. Got {self.lr} and {self.layer_decay}.")
+        if wrong:
+            raise ConfigError("\n".join(f'Phase "{self.name}": {line}' for line in wrong))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -128,6 +147,12 @@ class Plan:
                 f'Unknown precision "{self.precision}". Expected one of {", ".join(PRECISIONS)}.'
                 + nearest(self.precision, PRECISIONS)
             )
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            wrong.append(f"Phases need names of their own. Got {', '.join(names)}.")
+        on = [phase.on for phase in self.phases]
+        if "features" in on[1:]:
+            wrong.append("A phase on features must be the first: features are those of the backbone as it is loaded.")
         if self.lr is not None and not self.lr > 0:
             wrong.append(f"lr must be above 0. Got {self.lr}.")
         if not 0 < self.layer_decay <= 1:
@@ -171,7 +196,7 @@ class Plan:
             lr=self.lr or FRESH_RATE[self.optimizer == "sgd"],
             layer_decay=self.layer_decay if pretrained else 1.0,
             norms=norms,
-            augment=self.augment,
+            augment=self.for_kind("class").augment,
         )
         # What has a fitted head already starts from a good place, if its backbone is any good.
         sgd = pretrained if self.optimizer == "auto" else self.optimizer == "sgd"

@@ -25,14 +25,15 @@ class HeadFit:
 
     Args:
         penalty: The L2 penalty that was chosen.
-        decay: The same penalty as a weight decay of the head's weights, on features as they come.
+        decay: The same penalty as a weight decay of the head's weights, on features as they come; None for a head of
+            several layers, where no single number is.
         folds: How many parts of the training examples chose it; 0 where they were too few.
         held_out: (n, K) logits of each training example from a head that was fitted without it; None without folds.
         loss: The training loss at the end.
     """
 
     penalty: float
-    decay: float
+    decay: float | None
     folds: int
     held_out: np.ndarray | None
     loss: float
@@ -83,7 +84,9 @@ def fit_head(
     _unstandardise(start, shift, scale)
     head.load_state_dict(start.state_dict())
     # The penalised weights are those of features divided by `scale`: scale times the head's own.
-    return HeadFit(penalty, penalty * float(scale.square().mean()), len(folds), held_out, loss)
+    single = sum(p.ndim > 1 for p in head.parameters()) == 1
+    decay = penalty * float(scale.square().mean()) if single else None
+    return HeadFit(penalty, decay, len(folds), held_out, loss)
 
 
 def _choose(

@@ -32,13 +32,18 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
     learning = learning_stages(network.stages, phase.learns)
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     trainable = sum(sizes[name] for stage in learning for name in stage.parameters)
-    norms = sum(isinstance(m, _NormBase) for m in network.modules())
-    moving = 0 if phase.norms == "frozen" or phase.learns == "head" else norms
+    layers = [f"{name}.weight" for name, m in network.named_modules() if isinstance(m, _NormBase)]
+    norms, moves = len(layers), {name for stage in learning for name in stage.parameters}
+    moving = 0 if phase.norms == "frozen" else sum(name in moves for name in layers)
     if phase.on == "features":
         length, rate, batch = "to convergence", "L-BFGS, L2 penalty by cross-validation", str(examples)
     else:
         batch = str(plan.batch_size * plan.accumulate * machine.world_size)
-        steps = math.ceil(examples / (plan.batch_size * machine.world_size * plan.accumulate)) * phase.epochs
+        share = math.ceil(examples / machine.world_size)
+        batches = math.ceil(share / plan.batch_size)
+        if batches > 1 and share % plan.batch_size == 1 and plan.batch_size > 1:
+            batches -= 1  # the loader leaves out a last batch of one
+        steps = math.ceil(batches / plan.accumulate) * phase.epochs
         length = f"{phase.epochs} epochs, {steps} steps"
         rate = f"{phase.optimizer}, {phase.lr:.2g} on the head"
         if len(learning) > 1 and phase.layer_decay < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from ..data.examples import Examples
 from ..data.loaders import make_loader
+from ..errors import TrainingError
 from ..features import Values
 from ..models.network import Network
 from ..tasks.base import HIGHER_IS_BETTER, Task
@@ -48,12 +49,14 @@ class Outcome:
 
     Args:
         chosen: Which weights they are.
+        lengths: After how many epochs each phase that ran had its best weights.
         held_out: (n, K) logits of each training example from heads fitted without it, where the chosen weights are a
             head fitted on features.
         stopped: Whether the user asked to stop before the end.
     """
 
     chosen: Candidate
+    lengths: Mapping[str, int]
     held_out: np.ndarray | None
     stopped: bool
 
@@ -67,7 +70,7 @@ def transfer(
     around: Surroundings,
     *,
     say: Say,
-    stop_at: Candidate | None = None,
+    like: Outcome | None = None,
     prefix: str = "",
 ) -> Outcome:
     """Runs the phases and loads the weights that validation prefers.
@@ -83,10 +86,10 @@ def transfer(
         phases: What happens, in order.
         around: Folder, devices, callbacks.
         say: Is told each phase's result in a line.
-        stop_at: The epoch that an earlier run of these phases chose: this one ends there, without validation.
+        like: An earlier run of these phases: each is as long as its best weights took there, up to the chosen ones.
         prefix: Before the names of checkpoints and table rows.
     """
-    metric = task.check_monitor(plan.monitor)
+    metric = _defined(task, task.check_monitor(plan.monitor), lesson)
     higher = HIGHER_IS_BETTER[metric]
     offers: list[Candidate] = []
     fitted: HeadFit | None = None
@@ -96,21 +99,29 @@ def transfer(
             fitted = _fit_on_features(network, task, lesson, plan, say)
             offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
         else:
-            ends = stop_at is not None and stop_at.phase == phase.name
-            offer, stopped = _fit_on_pictures(
-                network, task, lesson, plan, phase, around, index=index, prefix=prefix,
-                head_decay=fitted.decay if fitted else None,
-                monitor=f"validation_{metric}" if len(lesson.validation) else None, higher=higher,
-                epochs=stop_at.epoch if ends and stop_at is not None else None,
-            )  # fmt: skip
+            try:
+                offer, stopped = _fit_on_pictures(
+                    network, task, lesson, plan, phase, around, index=index, prefix=prefix,
+                    head_decay=fitted.decay if fitted else None,
+                    monitor=f"validation_{metric}" if len(lesson.validation) else None, higher=higher,
+                    epochs=like.lengths[phase.name] if like is not None else None,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                if not offers:
+                    raise
+                stopped = True
+                break
             offers.append(offer)
         say(_line(offers[-1], metric))
-        if stopped or (stop_at is not None and stop_at.phase == phase.name):
+        if stopped or (like is not None and like.chosen.phase == phase.name):
             break
     chosen = _best(offers, higher)
-    network.load_state_dict(_of_network(load_file(chosen.state)))
+    load_offer(network, chosen)
     on_features = next(p for p in phases if p.name == chosen.phase).on == "features"
-    return Outcome(chosen=chosen, held_out=fitted.held_out if fitted and on_features else None, stopped=stopped)
+    lengths = {offer.phase: offer.epoch for offer in offers}
+    return Outcome(
+        chosen=chosen, lengths=lengths, held_out=fitted.held_out if fitted and on_features else None, stopped=stopped
+    )
 
 
 def _fit_on_features(network: Network, task: Task, lesson: Lesson, plan: Plan, say: Say) -> HeadFit:
@@ -181,8 +192,28 @@ def _best(offers: list[Candidate], higher: bool) -> Candidate:
     return max(measured, key=lambda offer: (offer.score or 0.0) if higher else -(offer.score or 0.0))
 
 
-def _of_network(state: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix("network."): tensor for name, tensor in state.items()}
+def load_offer(network: Network, offer: Candidate) -> None:
+    """Gives a network the weights that a phase offered."""
+    state = load_file(offer.state)
+    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
+
+
+def _defined(task: Task, metric: str, lesson: Lesson) -> str:
+    """The metric, where it is defined on the validation part: hours of training must not end at one that is not.
+
+    Raises:
+        TrainingError: It is not.
+    """
+    n = len(lesson.validation)
+    if n:
+        same = np.full((n, task.labels.num_outputs), 1 / task.labels.num_outputs)
+        if not np.isfinite(task.measure(same, lesson.target[lesson.validation])[metric]):
+            others = ", ".join(name for name in task.metrics if name != metric)
+            raise TrainingError(
+                f"{metric} is undefined on the {n} validation examples and cannot choose among epochs: they hold one "
+                f"value only. Expected both values, or another metric with --monitor: {others}."
+            )
+    return metric
 
 
 def _line(offer: Candidate, metric: str) -> str:

@@ -1,3 +1,6 @@
+import os
+import sys
+
 import pytest
 
 from finetune.data.examples import list_pictures, read_examples
@@ -128,6 +131,14 @@ def test_links_out_of_the_folder_and_loops_are_not_followed(tmp_path):
     examples = read(root)
     assert len(examples) == 6 and not any("secret" in s or "loop" in s for s in examples.table["source"])
     assert any("2 links" in note for note in examples.notes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_a_name_that_is_not_utf8_is_refused_as_its_bytes(tmp_path):
+    tree(tmp_path, PETS)
+    (tmp_path / "cat/1.jpg").rename(os.fsdecode(os.fsencode(tmp_path) + b"/cat/caf\xe9.jpg"))
+    with pytest.raises(DataError, match=r"caf\\xe9\.jpg' is not UTF-8\. Rename it"):
+        read(tmp_path)
 
 
 def test_pictures_are_listed_in_the_order_asked(tmp_path):

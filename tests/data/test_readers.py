@@ -76,6 +76,20 @@ def test_float_pictures_keep_their_values():
     np.testing.assert_array_equal(array[..., 0], [[0.25, 1.0]])
 
 
+def test_integers_up_to_255_are_8_bits_and_other_numbers_without_one_meaning_are_refused():
+    for dtype in (np.int16, np.int32, np.int64, np.uint32):
+        array = read_image(np.full((4, 5, 3), 200, dtype))
+        assert array.dtype == np.uint8 and (array == 200).all()
+    for odd in (np.full((4, 5), 300, np.int64), np.full((4, 5), -1, np.int64), np.full((4, 5), 200.0)):
+        with pytest.raises(UnreadableError, match=r"uint8 .*, uint16 .* or float in 0\.\.1"):
+            read_image(odd)
+    with pytest.raises(UnreadableError, match="float in"):
+        read_image(encoded(Image.fromarray(np.full((4, 5), 200, np.float32)), "TIFF"))
+    with pytest.raises(UnreadableError, match="float in"):
+        read_image(np.full((4, 5), 1j))
+    assert read_image(Image.fromarray(np.full((4, 5), 65535, np.int32))).max() == 1
+
+
 def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for kind in ("GIF", "WEBP", "PNG"):
@@ -100,7 +114,14 @@ def test_arrays_of_any_type_come_as_8_bits_or_as_shares(dtype, shape, in_chans):
 
 
 @pytest.mark.parametrize(
-    "array", [np.full((4, 4), np.nan), np.full((4, 4), -1.0), np.zeros((0, 4, 3)), np.zeros((2, 2, 2, 2))]
+    "array",
+    [
+        np.full((4, 4), np.nan),
+        np.full((4, 4), -1.0),
+        np.zeros((0, 4, 3)),
+        np.zeros((2, 2, 2, 2)),
+        Image.new("I", (0, 0)),
+    ],
 )
 def test_arrays_without_meaning_are_refused(array):
     with pytest.raises(UnreadableError):
@@ -205,6 +226,13 @@ def test_scanning_names_every_unreadable_row_and_skipping_leaves_the_rest(tmp_pa
     kept, note = without_unreadable(examples, errors, "skip")
     assert list(kept.table["id"]) == ["a/1.jpg", "b/2.png"] and "2 of 4" in note
     assert without_unreadable(examples, {}, "stop") == (examples, None)
+
+
+def test_scanning_tells_of_each_picture_done(tmp_path):
+    examples = read_examples(Data(source=str(tree(tmp_path, ["a/1.jpg", "a/2.jpg", "b/1.png"]))))
+    told: list[int] = []
+    assert scan(examples, progress=told.append) == {}
+    assert told == [1, 1, 1]
 
 
 def test_skipping_everything_is_refused(tmp_path):

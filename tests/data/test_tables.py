@@ -160,12 +160,23 @@ def test_columns_that_bear_our_names_are_kept_beside_ours(root):
 
 
 @pytest.mark.parametrize(
-    "content, message", [(b"", "is empty"), (b"PAR1\x00\x00", "no text"), (b"a,b\n", "holds no rows")]
+    "content, message",
+    [
+        (b"", "is empty"),
+        (b"PAR1\x00\x00", "no text"),
+        (b"a,b\n", "holds no rows"),
+        (b",,\n,,\n", "all its cells are empty"),
+    ],
 )
 def test_what_is_no_table_is_refused(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read(str(tmp_path / "t.csv"))
+
+
+def test_a_cell_may_be_longer_than_csv_allows_unasked(root):
+    text = f"path,label,note\nimg/a.jpg,x,{'n' * 200_000}\nimg/b.JPG,y,n\n"
+    assert len(read(write(root / "t.csv", text)).table["note"][0]) == 200_000
 
 
 def test_a_broken_parquet_file_is_refused(tmp_path):

@@ -67,6 +67,12 @@ def test_wrong_arguments_are_refused(options):
         Backbone("timm/mobilenetv2_100", weights="none", **options).build(3)
 
 
+@pytest.mark.parametrize("name", ["checkpoint_path", "pretrained_cfg_overlay", "cache_dir", "features_only"])
+def test_arguments_that_would_read_files_or_ask_a_network_are_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} .*--weights FILE"):
+        resolve(Backbone("timm/resnet18", weights="none", args={name: "x"}))
+
+
 @pytest.mark.parametrize(
     ("name", "size"), [("torchvision/vit_b_32", 100), ("torchvision/alexnet", 20), ("finetune/lenet5", 20)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import timm
@@ -145,3 +146,20 @@ def test_a_network_of_ones_own_is_asked_for(tmp_path):
     write(tmp_path, network)
     with pytest.raises(WeightsError, match="one's own"):
         reread(tmp_path, Backbone(backbone.name, args=backbone.args), network)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "cache_dir"])
+def test_a_saved_config_never_has_a_file_read_or_a_hub_asked(name, tmp_path):
+    backbone = Backbone("timm/mobilenetv2_050", weights="none", in_chans=1)
+    network = shaken(backbone)
+    said = write(tmp_path, network)
+    edited = {name: str(tmp_path / "x.pth")}
+    with pytest.raises(WeightsError, match=f"{name}.*was it edited"):  # finetune.json
+        reread(tmp_path, replace(backbone, args=edited), network)
+    (tmp_path / "config.json").write_text(json.dumps({**said, "model_args": {**said["model_args"], **edited}}))
+    with pytest.raises(WeightsError, match=f"{name}.*was it edited"):
+        reread(tmp_path, backbone, network)
+    assert replace(backbone, weights=str(tmp_path)).build(2).origin.args == {}
+    (tmp_path / "config.json").write_text(json.dumps({**said, "architecture": f"local-dir:{tmp_path}"}))
+    with pytest.raises(WeightsError, match=r"local-dir.*(?s:.*)was it edited"):
+        reread(tmp_path, backbone, network)

@@ -44,3 +44,28 @@ def test_everything_wrong_is_said_at_once():
         Plan(method="ful", epochs=0, lr=-1, warmup=1.0, devices=0)
     lines = str(error.value).splitlines()
     assert len(lines) == 5 and 'Did you mean "full"' in lines[0]
+
+
+@pytest.mark.parametrize("phases", [
+    (Phase(name="a", epochs=1), Phase(name="a", epochs=1)),
+    (Phase(name="a", epochs=1), Phase(name="probe", learns="head", on="features")),
+])  # fmt: skip
+def test_phases_that_contradict_each_other_are_refused(phases):
+    with pytest.raises(ConfigError):
+        Plan(phases=phases)
+
+
+@pytest.mark.parametrize("words", [
+    {"epochs": 0}, {"on": "features", "learns": "all"}, {"epochs": 1, "optimizer": "adam"},
+    {"epochs": 1, "augment": "auto"}, {"epochs": 1, "lr": 0.0},
+])  # fmt: skip
+def test_a_phase_that_cannot_be_right_is_refused(words):
+    with pytest.raises(ConfigError, match='Phase "x"'):
+        Phase(name="x", **words)
+
+
+def test_the_names_of_augmentations_are_those_of_the_transforms():
+    from finetune.data.transforms import POLICIES as made
+    from finetune.training.plan import POLICIES as named
+
+    assert set(named) - {"auto"} == set(made)

@@ -1,5 +1,7 @@
 import csv
 import json
+import signal
+from dataclasses import replace
 
 import lightning as L
 import pytest
@@ -10,7 +12,7 @@ import finetune as ft
 from finetune.errors import TrainingError
 from finetune.training.phases import fit_phase
 from finetune.training.plan import Phase
-from finetune.training.transfer import transfer
+from finetune.training.transfer import transfer, whole
 from tests.training.tiny import around, lesson, state, tiny
 
 PLAN = ft.Plan(accelerator="cpu", devices=1, workers=0, batch_size=8, epochs=2, lr=0.01, monitor="log_loss")
@@ -78,21 +80,73 @@ def test_the_same_seed_gives_the_same_weights(tmp_path, textures):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_a_run_without_validation_stops_where_it_is_told_and_keeps_the_last(tmp_path, textures):
+def test_a_final_run_is_as_long_as_the_one_that_chose_and_keeps_the_last(tmp_path, textures):
     network = tiny()
     what, task = lesson(textures, network)
-    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=4, lr=0.01))
-    chosen = transfer(network, task, what, PLAN, phases, around(tmp_path / "a", PLAN), say=lambda line: None).chosen
-    from dataclasses import replace
-
-    from finetune.training.transfer import whole
-
-    again = tiny()
-    stop = replace(chosen, phase="all", epoch=2)
-    outcome = transfer(
-        again, task, whole(what), PLAN, phases, around(tmp_path / "b", PLAN), say=lambda line: None, stop_at=stop
+    phases = (
+        Phase(name="probe", learns="head", on="features"),
+        Phase(name="head", learns="head", epochs=3, lr=0.01),
+        Phase(name="all", epochs=4, lr=0.01),
+        Phase(name="never", epochs=1),
     )
-    assert (outcome.chosen.phase, outcome.chosen.epoch, outcome.chosen.score) == ("all", 2, None)
+    first = transfer(network, task, what, PLAN, phases[:3], around(tmp_path / "a", PLAN), say=lambda line: None)
+    like = replace(first, chosen=replace(first.chosen, phase="all"), lengths={"probe": 0, "head": 1, "all": 2})
+    final = transfer(
+        tiny(), task, whole(what), PLAN, phases, around(tmp_path / "b", PLAN), say=lambda line: None, like=like
+    )
+    assert (final.chosen.phase, final.chosen.epoch, final.chosen.score) == ("all", 2, None)
+    assert final.lengths == {"probe": 0, "head": 1, "all": 2}
+
+
+class StopAt(L.Callback):
+    """Asks for a stop as Ctrl-C does, or as a second one does."""
+
+    def __init__(self, phase, twice=False):
+        self.phase, self.twice = phase, twice
+
+    def on_train_batch_start(self, trainer, pl_module, batch, index):
+        if getattr(pl_module, "phase", None) and pl_module.phase.name == self.phase:
+            if self.twice:
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_stop_keeps_the_best_until_then(tmp_path, textures):
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=3, lr=0.01))
+    for twice in (False, True):
+        folder = tmp_path / str(twice)
+        network, outcome = run(folder, textures, phases, callbacks=[StopAt("all", twice)])
+        assert outcome.stopped and outcome.chosen.phase in ("probe", "all")
+        probed, _ = run(folder / "probe", textures, phases[:1])
+        if twice:
+            assert outcome.chosen.phase == "probe"
+            assert all(torch.equal(a, b) for a, b in zip(network.parameters(), probed.parameters(), strict=True))
+
+
+def test_a_stop_before_there_are_weights_stops(tmp_path, textures):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, textures, (Phase(name="all", epochs=3, lr=0.01),), callbacks=[StopAt("all", twice=True)])
+
+
+def test_callbacks_that_count_start_anew_in_each_phase(tmp_path, textures):
+    phases = (Phase(name="one", epochs=3, lr=1e-9), Phase(name="two", epochs=3, lr=1e-9))
+    stop = EarlyStopping("validation_log_loss", patience=2, min_delta=0.5)
+    run(tmp_path, textures, phases, callbacks=[stop])
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [r["phase"] for r in csv.DictReader(file)]
+    assert rows.count("one") == rows.count("two") == 3
+
+
+def test_a_metric_that_validation_cannot_give_is_refused_before_any_training(tmp_path, textures):
+    network = tiny()
+    what, task = lesson(textures, network)
+    one_class = replace(what, validation=what.validation[what.target[what.validation] == 0])
+    with pytest.raises(TrainingError, match="auroc is undefined"):
+        transfer(
+            network, task, one_class, replace(PLAN, monitor="auroc"), (Phase(name="all", epochs=1),),
+            around(tmp_path, PLAN), say=lambda line: None,
+        )  # fmt: skip
+    assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_a_loss_that_is_not_a_number_stops_with_step_and_phase(tmp_path, textures):
