@@ -42,16 +42,20 @@ backbones = st.builds(
     args=st.dictionaries(names, st.none() | st.booleans() | st.integers() | names), head=heads,
     input_size=st.none() | st.integers(1, 999),
 )  # fmt: skip
-phases = st.builds(
+on_pictures = st.builds(
     Phase, name=names, learns=st.sampled_from(["head", "all"]) | st.lists(names, min_size=1, max_size=3).map(tuple),
-    on=st.sampled_from(["features", "pictures"]), epochs=st.integers(0, 99), lr=rates,
-    layer_decay=st.floats(0.1, 1), norms=st.sampled_from(["frozen", "train"]), augment=st.sampled_from(POLICIES),
+    epochs=st.integers(1, 99), lr=rates, optimizer=st.sampled_from(["sgd", "adamw"]),
+    layer_decay=st.floats(0.1, 1), norms=st.sampled_from(["frozen", "train"]), augment=st.sampled_from(POLICIES[1:]),
 )  # fmt: skip
+on_features = st.builds(Phase, name=names, learns=st.just("head"), on=st.just("features"))
+phases = st.tuples(
+    st.lists(on_features, max_size=1), st.lists(on_pictures, max_size=3, unique_by=lambda phase: phase.name)
+).map(lambda both: tuple(both[0]) + tuple(p for p in both[1] if p.name not in {f.name for f in both[0]}))
 plans = st.builds(
     Plan, method=st.sampled_from(METHODS), epochs=st.integers(1, 99), lr=st.none() | rates, warmup=shares,
     norms=st.sampled_from(["auto", "frozen", "train"]), monitor=maybe_name, seed=st.integers(0, 2**31),
     devices=st.sampled_from(["auto", "0,1"]) | st.integers(1, 8) | st.lists(st.integers(0, 7), min_size=1).map(tuple),
-    workers=st.none() | st.integers(0, 8), phases=st.lists(phases, max_size=3).map(tuple),
+    workers=st.none() | st.integers(0, 8), phases=phases,
 )  # fmt: skip
 recipes = st.builds(Recipe, data=sources, model=backbones, task=tasks, plan=plans)
 

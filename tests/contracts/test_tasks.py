@@ -127,7 +127,7 @@ def test_a_task_goes_from_fit_over_evaluate_to_predict_and_back_from_disk(world,
     case = CASES[case]
     examples, words = SOURCES[source](world, case, tmp_path)
     model = ft.fit(examples, **QUICK, **words, out=tmp_path / "run")
-    assert model.facts["chosen"]["monitor"] == model.task.monitor
+    assert model.facts["chosen"]["monitor"] == model.task.check_monitor(None)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["task"]["kind"] == case.kind
     assert model.classes == case.names
 
@@ -218,7 +218,7 @@ def test_a_better_answer_has_a_lower_loss_and_better_metrics(task, target):
         values = [metrics[name] if HIGHER_IS_BETTER[name] else -metrics[name] for metrics in measured]
         assert values == sorted(values), name
     assert set(measured[0]) == set(task.metrics)
-    assert task.monitor in task.metrics
+    assert task.check_monitor(None) in task.metrics
 
 
 def perfect(task, target):
