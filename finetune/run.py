@@ -19,6 +19,7 @@ from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .evaluate import Metrics
 from .features import Values, device_for, features
+from .files import replacing
 from .folder import METRICS, MODEL, RECIPE, REPORT, SPLITS, run_folder, write_json
 from .model import Model, own
 from .models.network import Network
@@ -120,11 +121,7 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
         facts = _facts(recipe, network, examples, splits, outcome, task)
         save(folder / MODEL, network, task, options, facts)
         write_json(folder / METRICS, metrics)
-        text = report(title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0],
-                      plan=rows, notes=notes, chosen=_chosen(outcome, task.check_monitor(recipe.plan.monitor)),
-                      versions=versions(), repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)],
-                      stopped=outcome.stopped)  # fmt: skip
-        (folder / REPORT).write_text(text, encoding="utf-8")
+        _report(folder, network, task, recipe, metrics, rows, notes, outcome)
         talk.show(metrics_table(metrics))
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=facts, stopped=outcome.stopped
@@ -132,6 +129,19 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
     if out is None:
         own(model)
     return model
+
+
+def _report(
+    folder: Path, network: Network, task: Task, recipe: Recipe, metrics: Metrics, rows: list[dict[str, str]],
+    notes: Sequence[str], outcome: Outcome,
+) -> None:  # fmt: skip
+    text = report(
+        title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0], plan=rows,
+        notes=notes, chosen=_chosen(outcome, task.check_monitor(recipe.plan.monitor)), versions=versions(),
+        repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=outcome.stopped,
+    )  # fmt: skip
+    with replacing(folder / REPORT) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _read_all(
