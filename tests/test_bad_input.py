@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -326,29 +327,30 @@ def test_a_file_in_the_way_is_refused(fit, out, textures):
     assert out.read_text() == "mine"
 
 
-@pytest.fixture
-def small_disk():
-    """Files of more than a few kilobytes cannot be written; gives the function that sets this going."""
+@contextlib.contextmanager
+def small_disk(size):
+    """Files of more than `size` bytes cannot be written meanwhile; the test's own report is one, so not for longer."""
     import signal
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.skipif(resource is None, reason="limits on the size of files are Unix's")
 @pytest.mark.parametrize("size", [200, 4000, 100_000])
 @pytest.mark.parametrize("earlier", [False, True], ids=["new", "overwrite"])
-def test_a_full_disk_ends_the_run_with_one_message_and_nothing_half_written(
-    fit, out, textures, probed, small_disk, size, earlier
-):
+def test_a_full_disk_ends_the_run_with_one_message_and_nothing_half_written(fit, out, textures, probed, size, earlier):
     if earlier:
         shutil.copytree(probed.folder, out)
     before = contents(out)
-    small_disk(size)
-    code, message = fit(textures, "--method", "lp-ft", "--epochs", "1", "--overwrite")
+    with small_disk(size):
+        code, message = fit(textures, "--method", "lp-ft", "--epochs", "1", "--overwrite")
     assert code == 2, message
     assert "could not be written" in message
     assert "Make room" in message
