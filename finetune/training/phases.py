@@ -83,24 +83,7 @@ def fit_phase(
         # Those that count epochs or remember a best value start anew in each phase.
         *(copy.deepcopy(c) if isinstance(c, Checkpoint | EarlyStopping) else c for c in own),
     ]
-    words = {
-        **around.machine.trainer_words(),
-        "max_epochs": epochs or phase.epochs,
-        "accumulate_grad_batches": plan.accumulate,
-        "gradient_clip_val": plan.gradient_clip or None,
-        "callbacks": callbacks,
-        "logger": around.logger,
-        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in own),
-        "enable_progress_bar": around.progress,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,  # our sampler knows the ranks, and counts no validation picture twice
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-        "default_root_dir": str(around.folder),
-        # One seed, one result. CPUs give that by themselves; elsewhere an operation without such a form only warns.
-        "deterministic": None if around.machine.accelerator == "cpu" else "warn",
-        **trainer,
-    }
+    words = _trainer_words(around, plan, epochs or phase.epochs, callbacks) | trainer
     with quiet_lightning():
         try:
             _fit(L.Trainer(**words), module, data, phase)
@@ -172,6 +155,27 @@ def run_phases(
             if asked:
                 break
     return module
+
+
+def _trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Sequence[Any]) -> dict[str, Any]:
+    """The keywords of Lightning's Trainer for a phase."""
+    return {
+        **around.machine.trainer_words(),
+        "max_epochs": epochs,
+        "accumulate_grad_batches": plan.accumulate,
+        "gradient_clip_val": plan.gradient_clip or None,
+        "callbacks": callbacks,
+        "logger": around.logger,
+        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in callbacks),
+        "enable_progress_bar": around.progress,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,  # our sampler knows the ranks, and counts no validation picture twice
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "default_root_dir": str(around.folder),
+        # One seed, one result. CPUs give that by themselves; elsewhere an operation without such a form only warns.
+        "deterministic": None if around.machine.accelerator == "cpu" else "warn",
+    }
 
 
 def _own_stages(module: L.LightningModule) -> tuple[Stage, ...]:
