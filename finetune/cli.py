@@ -171,7 +171,7 @@ def _pair(text: str) -> tuple[str, Any]:
 
 _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
-    "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
+    "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE",
 }  # fmt: skip
 

@@ -43,10 +43,16 @@ def fit(
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
     augment: Literal["auto", "mild", "natural", "document", "medical", "none"] | None = None,
+    sampler: Literal["shuffle", "balanced", "sqrt"] | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
     monitor: str | None = None,
     task: Literal["classify", "tag", "regress"] | None = None,
-    class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+    class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None,
     label_smoothing: float | None = None,
+    loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber"]
+    | None = None,
+    focal_gamma: float | None = None,
     image: str | None = None,
     target: str | Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -104,10 +110,16 @@ def fit(
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
         augment: "mild", "natural", "document", "medical" or "none" [mild; document where the target is a number].
+        sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
+        mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0].
+        cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
         monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
-        class_weight: "balanced", or a mapping from class to weight.
+        class_weight: "balanced", its square root "sqrt", or a mapping from class to weight.
         label_smoothing: Share of the target that is spread over all classes [0].
+        loss: "logit-adjusted" and "balanced-softmax" are for classes, "focal" also for labels, "asymmetric" for labels
+            alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
+        focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
         delimiter: What separates several labels in one cell.

@@ -11,8 +11,9 @@ from typing import Any
 from .data.options import Data
 from .errors import ConfigError, RunFolderError, nearest
 from .models.options import Backbone, LinearHead, MLPHead
-from .tasks.options import Classify, Regress, Tag
+from .tasks.options import NUMBER_LOSSES, TAG_LOSSES, Classify, Regress, Tag
 from .training.plan import Phase, Plan
+from .types import Kind
 
 TaskOptions = Classify | Tag | Regress
 
@@ -22,7 +23,9 @@ TASKS: dict[str, type[Classify] | type[Tag] | type[Regress]] = {
     "tag": Tag,
     "regress": Regress,
 }
-KIND_OF_TASK = {"classify": "class", "tag": "labels", "regress": "number"}
+KIND_OF_TASK: dict[str, Kind] = {"classify": "class", "tag": "labels", "regress": "number"}
+# A loss that classes do not have says which task is meant.
+TASK_OF_LOSS = {"asymmetric": "tag", **dict.fromkeys(NUMBER_LOSSES, "regress")}
 DEFAULT_BACKBONE = "resnet50"
 
 
@@ -49,13 +52,23 @@ class Recipe:
             ConfigError: All that is wrong.
         """
         wrong = _misnamed(self.model, self.plan.monitor)
-        kinds = {Classify: "class", Tag: "labels", Regress: "number"}
+        kinds: dict[type[TaskOptions], Kind] = {Classify: "class", Tag: "labels", Regress: "number"}
         expected = "auto" if self.task is None else kinds[type(self.task)]
         if self.data.kind != "auto" and expected != "auto" and self.data.kind != expected:
             wrong.append(
                 f"The task {type(self.task).__name__} needs targets of kind {expected!r}, and data.kind says "
                 f"{self.data.kind!r}. Leave one of them out."
             )
+        if self.task is not None:
+            if self.task.balances and self.plan.sampler != "shuffle":
+                wrong.append(
+                    f'{self.task.balances} and sampler="{self.plan.sampler}" both make up for the frequency of a '
+                    "class, which would be done twice. Expected one of them."
+                )
+            try:
+                self.plan.for_kind(kinds[type(self.task)])
+            except ConfigError as error:
+                wrong.append(str(error))
         if wrong:
             raise ConfigError("\n".join(wrong))
 
@@ -136,6 +149,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "task": ("task", "kind"),
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
+    "loss": ("task", "loss"),
+    "focal_gamma": ("task", "focal_gamma"),
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 
@@ -164,7 +179,7 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
         was = start.data.source.get("in_memory", "something")
         raise ConfigError(f"The examples of this recipe were in memory (a {was}). Give them again, as the source.")
     wrong: list[str] = []
-    kind = given["task"].pop("kind", None)
+    kind = given["task"].pop("kind", None) or TASK_OF_LOSS.get(str(given["task"].get("loss")))
     if kind is not None and kind not in TASKS:
         wrong.append(_unknown("task", kind, TASKS))
     elif kind is not None:
@@ -195,11 +210,14 @@ def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
         return by_kind[kind]()
     if type(options) is by_kind[kind]:
         return options
-    if type(options) is Classify and options.label_smoothing == 0 and kind == "labels":
-        return Tag(class_weight=options.class_weight)
+    if type(options) is Classify and kind == "labels" and options.label_smoothing == 0 and options.loss in TAG_LOSSES:
+        loss: Any = options.loss
+        return Tag(class_weight=options.class_weight, loss=loss, focal_gamma=options.focal_gamma)
+    said = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
     raise ConfigError(
-        f"The targets are of kind {kind!r}, which the options for {type(options).__name__} do not fit: "
-        "class_weight and label_smoothing are for classes. Leave them out, or say --task."
+        f"The targets are of kind {kind!r}, which the options for {type(options).__name__} do not fit"
+        + (f": {', '.join(said)}" if said else "")
+        + ". Leave them out, or say --task."
     )
 
 

@@ -190,7 +190,8 @@ def _show(
     )
     for note in notes:
         talk.say(f"  {note}")
-    rows = plan_rows(network, phases, recipe.plan, machine, len(lesson.train))
+    loss = recipe.task.summary if recipe.task is not None else ""
+    rows = plan_rows(network, phases, recipe.plan, machine, len(lesson.train), loss=loss)
     talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
     for phase in phases:
         if phase.on == "pictures" and phase.layer_decay < 1:

@@ -15,20 +15,25 @@ from finetune.data.options import Data
 from finetune.errors import ConfigError, RunFolderError
 from finetune.models.options import Backbone, LinearHead, MLPHead
 from finetune.recipe import WORDS, Recipe, read_recipe, recipe_from, task_for
-from finetune.tasks.options import Classify, Regress, Tag
+from finetune.tasks.options import ADJUSTED, TAG_LOSSES, Classify, Regress, Tag
 from finetune.training.plan import METHODS, POLICIES, Phase, Plan
 
 names = st.text(min_size=1, max_size=8)
 shares = st.floats(0, 0.99)
 rates = st.floats(1e-8, 10)
 maybe_name = st.none() | names
-weights = st.none() | st.just("balanced") | st.dictionaries(names, st.floats(0.1, 10), min_size=1, max_size=3)
+weights = (
+    st.none()
+    | st.sampled_from(["balanced", "sqrt"])
+    | st.dictionaries(names, st.floats(0.1, 10), min_size=1, max_size=3)
+)
 colours = st.none() | rates | st.tuples(rates, rates, rates)
 
 heads = st.builds(LinearHead, dropout=shares) | st.builds(MLPHead, hidden=st.integers(1, 999), dropout=shares)
 tasks = st.none() | (
-    st.builds(Classify, class_weight=weights, label_smoothing=shares)
-    | st.builds(Tag, class_weight=weights)
+    st.builds(Classify, class_weight=weights, label_smoothing=shares, loss=st.sampled_from(["cross-entropy", "focal"]))
+    | st.builds(Classify, loss=st.sampled_from(ADJUSTED), focal_gamma=st.floats(0, 5))
+    | st.builds(Tag, class_weight=weights, loss=st.sampled_from(TAG_LOSSES))
     | st.builds(Regress, loss=st.sampled_from(["mse", "huber"]))
 )
 sources = st.builds(
@@ -56,6 +61,9 @@ plans = st.builds(
     norms=st.sampled_from(["auto", "frozen", "train"]), monitor=maybe_name, seed=st.integers(0, 2**31),
     devices=st.sampled_from(["auto", "0,1"]) | st.integers(1, 8) | st.lists(st.integers(0, 7), min_size=1).map(tuple),
     workers=st.none() | st.integers(0, 8), phases=phases,
+) | st.builds(
+    Plan, method=st.sampled_from([name for name in METHODS if name != "probe"]), mixup=shares, cutmix=shares,
+    sampler=st.sampled_from(["shuffle", "balanced", "sqrt"]),
 )  # fmt: skip
 recipes = st.builds(Recipe, data=sources, model=backbones, task=tasks, plan=plans)
 
@@ -197,6 +205,36 @@ def test_the_targets_decide_the_task_and_what_was_said_of_it_holds(options, kind
 def test_options_that_the_targets_do_not_fit_are_refused(options, kind):
     with pytest.raises(ConfigError, match="The targets are of kind"):
         task_for(options, kind)
+
+
+def test_a_loss_that_classes_do_not_have_says_the_task():
+    for loss, options, kind in (
+        ("huber", Regress(loss="huber"), "number"),
+        ("asymmetric", Tag(loss="asymmetric"), "labels"),
+    ):
+        recipe = recipe_from("pets", {"loss": loss})
+        assert recipe.task == options and recipe.data.kind == kind
+    assert recipe_from("pets", {"loss": "focal"}).task == Classify(loss="focal")
+    assert task_for(Classify(loss="focal", focal_gamma=1.0), "labels") == Tag(loss="focal", focal_gamma=1.0)
+    with pytest.raises(ConfigError, match="do not fit: loss"):
+        task_for(Classify(loss="logit-adjusted"), "labels")
+
+
+@pytest.mark.parametrize(
+    ("task", "plan", "said"),
+    [
+        (Classify(class_weight="sqrt"), Plan(sampler="balanced"), 'class_weight="sqrt" and sampler="balanced"'),
+        (Classify(loss="logit-adjusted"), Plan(sampler="sqrt"), 'loss="logit-adjusted" and sampler="sqrt"'),
+        (Tag(class_weight="balanced"), Plan(sampler="sqrt"), "done twice"),
+        (Regress(), Plan(sampler="balanced"), "no classes to balance"),
+        (Regress(), Plan(cutmix=1.0), "The target is a number"),
+    ],
+)
+def test_what_would_balance_twice_or_cannot_balance_is_refused_before_any_file_is_read(task, plan, said):
+    recipe = Recipe(data=Data(source="nowhere"), model=Backbone("finetune/lenet5"), task=task, plan=plan)
+    with pytest.raises(ConfigError, match=said):
+        recipe.check()
+    Recipe(data=recipe.data, model=recipe.model, task=Classify(class_weight={"a": 2.0}), plan=plan).check()
 
 
 def test_a_recipe_is_read_from_a_run_or_its_file(probed):

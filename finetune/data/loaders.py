@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
 from .readers import read_ahead, read_image
+from .samplers import Place, make_sampler
 from .transforms import TrainTransform, eval_transform, shrink_to, train_transform
-
-Place = tuple[int, int]
-"""The row of an example, and the epoch it is asked for in."""
 
 Sample = tuple[np.ndarray, Any, int]
 """A picture (H, W, C), its target as numbers, and its row."""
@@ -114,61 +112,6 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         return self.__dict__ | {"_transform": None}
 
 
-class EpochSampler(Sampler[Place]):
-    """The rows of an epoch, shared out among ranks.
-
-    In training, N ranks of batch B take in each step the samples that one rank of batch N*B takes; all have the same
-    number of them, for which the last step may take some from the start again. In evaluation each row is
-    taken once, by one rank.
-
-    Args:
-        rows: The rows to take.
-        train: Whether to shuffle, anew in each epoch.
-        batch_size: Samples a rank and step.
-        seed: With the epoch it fixes the order.
-    """
-
-    def __init__(self, rows: Sequence[int] | np.ndarray, *, train: bool, batch_size: int, seed: int) -> None:
-        self._rows = np.asarray(rows, np.int64)
-        self._train = train
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order, and the variation of pictures, of the coming epoch."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[Place]:
-        # Asked for here and not in the constructor: loaders may be made before the ranks have found each other.
-        for row in self._share(*_rank_and_world()):
-            yield int(row), self._epoch
-
-    def __len__(self) -> int:
-        return len(self._share(*_rank_and_world()))
-
-    def _share(self, rank: int, world: int) -> np.ndarray:
-        if not self._train:
-            return self._rows[rank::world]
-        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._rows)
-        order = np.resize(order, -(-len(order) // world) * world)
-        step = self._batch_size * world
-        whole = len(order) // step * step
-        last = (len(order) - whole) // world
-        # BatchNorm cannot take a batch of one: it has no variance. One example less in an epoch costs nothing, since
-        # another one is left out next time; where it is all there is, it stays, and the network says what is wrong.
-        if last == 1 and whole and self._batch_size > 1:
-            last = 0
-        steps = order[:whole].reshape(-1, world, self._batch_size)[:, rank].reshape(-1)
-        return np.concatenate([steps, order[whole + rank * last : whole + (rank + 1) * last]])
-
-
-def _rank_and_world() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
 def collate(samples: Sequence[Sample | UnreadableError]) -> Batch | UnreadableError:
     """Some samples of a `PictureDataset` -> a batch, or the first error among them."""
     for sample in samples:
@@ -206,6 +149,7 @@ def make_loader(
     batch_size: int,
     train: bool,
     policy: str = "none",
+    sampler: str = "shuffle",
     seed: int = 0,
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
@@ -222,6 +166,7 @@ def make_loader(
         batch_size: Examples a rank and step.
         train: Whether to shuffle. A last batch of a single example is then left out.
         policy: How training pictures are varied; not used in evaluation.
+        sampler: Which examples an epoch of training takes, a key of `samplers.POWERS`.
         seed: Fixes order and variation.
         workers: Processes that decode, at most one a processor; 0 decodes in this one.
         indices: Which rows of the table; all if None.
@@ -231,7 +176,7 @@ def make_loader(
     return PictureLoader(
         PictureDataset(examples, targets, spec, policy=policy if train else "none", seed=seed),
         batch_size=batch_size,
-        sampler=EpochSampler(rows, train=train, batch_size=batch_size, seed=seed),
+        sampler=make_sampler(rows, targets, sampler=sampler, train=train, batch_size=batch_size, seed=seed),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),

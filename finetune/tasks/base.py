@@ -42,7 +42,11 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The mean loss of (N, K) logits against the encoded target, a scalar."""
+        """The mean loss of (N, K) logits against the encoded target, a scalar.
+
+        The target may also be a blend of several: (N, K) shares of each class, or values between those of examples.
+        The mean is over the N examples, so that the losses of equal batches average to the loss of them together.
+        """
 
     @abstractmethod
     def answer(self, logits: Tensor) -> np.ndarray:

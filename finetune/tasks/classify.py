@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..data.labels import Labels
-from . import resample
+from . import losses, resample
 from .base import Task, weights_by_name
-from .options import Classify
+from .options import ADJUSTED, Classify
 from .scores import quiet_scores, ranking_score
 
 
 @dataclass(frozen=True)
 class ClassifyTask(Task):
-    """Softmax and cross-entropy. Targets are (N,) int64."""
+    """A softmax, and a loss on it. Targets are (N,) int64; to the loss also (N, K) shares of each class.
+
+    Args:
+        labels: The classes.
+        weight: Of each class in the loss, with a mean of 1 over the training examples.
+        label_smoothing: Share of the target that is spread over all classes.
+        gamma: Of the focal loss; None for cross-entropy.
+        log_prior: Logarithm of each class's share of the training examples, which the loss adds to the logits.
+    """
 
     weight: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    gamma: float | None = None
+    log_prior: tuple[float, ...] | None = None
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "auroc", "f1", "log_loss")
 
     @classmethod
     def of(cls, options: Classify, labels: Labels, targets: Sequence[Any]) -> ClassifyTask:
-        """See `Task.of`."""
+        """See `Task.of`; without targets no class is more frequent than another."""
+        counts = np.bincount(labels.encode(targets), minlength=labels.num_outputs).astype(np.float64)
         weight = None
-        if options.class_weight == "balanced":
-            counts = np.bincount(labels.encode(targets), minlength=labels.num_outputs)
-            weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
-        elif options.class_weight is not None:
+        if isinstance(options.class_weight, Mapping):
             weight = weights_by_name(options.class_weight, labels)
-        return cls(labels, None if weight is None else tuple(weight.tolist()), options.label_smoothing)
+        elif options.class_weight is not None and counts.any():
+            weight = np.maximum(counts, 1) ** (-1.0 if options.class_weight == "balanced" else -0.5)
+        if weight is not None and counts.any():
+            weight = weight * counts.sum() / (weight @ counts)
+        prior = None
+        if options.loss in ADJUSTED and counts.any():
+            prior = np.log(np.maximum(counts, 1) / counts.sum())
+        return cls(
+            labels, _tuple(weight), options.label_smoothing,
+            gamma=options.focal_gamma if options.loss == "focal" else None, log_prior=_tuple(prior),
+        )  # fmt: skip
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `Task.loss`."""
+        """See `Task.loss`.
+
+        A prior is added here and nowhere else: `answer` takes the logits as they are, so that they speak for classes
+        that are equally frequent (Menon et al. 2021), and so do all metrics, log_loss among them.
+        """
+        logits = losses.precise(logits)
         weight = None if self.weight is None else logits.new_tensor(self.weight)
-        return functional.cross_entropy(logits, target, weight=weight, label_smoothing=self.label_smoothing)
+        if self.log_prior is not None:
+            logits = logits + logits.new_tensor(self.log_prior)
+        if self.gamma is not None:
+            return losses.focal(logits, target, gamma=self.gamma, weight=weight, smoothing=self.label_smoothing)
+        return losses.cross_entropy(logits, target, weight=weight, smoothing=self.label_smoothing)
 
     def answer(self, logits: Tensor) -> np.ndarray:
         """See `Task.answer`."""
@@ -82,3 +108,7 @@ class ClassifyTask(Task):
         """Each class against the rest, (N, K) truth and score; of two classes the second says it all."""
         one_hot = np.eye(answer.shape[1], dtype=bool)[target]
         return (one_hot[:, 1:], answer[:, 1:]) if answer.shape[1] == 2 else (one_hot, answer)
+
+
+def _tuple(values: np.ndarray | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values.tolist())

@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from ..data.labels import Labels
     from .base import Task
+
+ADJUSTED = ("logit-adjusted", "balanced-softmax")
+CLASS_LOSSES = ("cross-entropy", "focal", *ADJUSTED)
+TAG_LOSSES = ("cross-entropy", "focal", "asymmetric")
+NUMBER_LOSSES = ("mse", "huber")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,24 +23,52 @@ class Classify:
     """One class an example.
 
     Args:
-        class_weight: "balanced" weighs each class by n / (classes * n of the class), as scikit-learn does; a mapping
-            from class name to weight says it outright.
+        class_weight: "balanced" weighs each class by n / (classes * n of the class), as scikit-learn does; "sqrt" by
+            one over the square root of its frequency; a mapping from class name to weight says it outright. Weights
+            are scaled to a mean of 1 over the training examples.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        loss: "cross-entropy"; "focal" (Lin et al. 2017, arXiv 1708.02002), to which what is sure already matters
+            less; "logit-adjusted" (Menon et al. 2021, arXiv 2007.07314, tau of 1), which adds the logarithm of a
+            class's frequency to its logit while training, so that the answers suit classes that are equally frequent.
+            "balanced-softmax" (Ren et al. 2020, arXiv 2007.10740) is the same formula under its other name.
+        focal_gamma: Power of (1 - p) in the focal loss, 0 or more; 0 is cross-entropy.
     """
 
-    class_weight: Literal["balanced"] | Mapping[str, float] | None = None
+    class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None
     label_smoothing: float = 0.0
+    loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax"] = "cross-entropy"
+    focal_gamma: float = 2.0
 
     def __post_init__(self) -> None:
-        _check_class_weight(self.class_weight)
+        wrong = [*_class_weight(self.class_weight), *_loss(self.loss, CLASS_LOSSES), *_gamma(self.focal_gamma)]
         if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"label_smoothing must be from 0 to below 1. Got {self.label_smoothing}.")
+            wrong.append(f"label_smoothing must be from 0 to below 1. Got {self.label_smoothing}.")
+        if self.loss in ADJUSTED and isinstance(self.class_weight, str):
+            wrong.append(
+                f'loss="{self.loss}" and class_weight="{self.class_weight}" both make up for the frequency of a class. '
+                "Expected one of them."
+            )
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     def build(self, labels: Labels, targets: Sequence[Any]) -> Task:
-        """The task for these labels; `targets` are the training part's, for the balanced weights."""
+        """The task for these labels; `targets` are the training part's, for the frequencies of the classes."""
         from .classify import ClassifyTask
 
         return ClassifyTask.of(self, labels, targets)
+
+    @property
+    def balances(self) -> str | None:
+        """The option by which the loss makes up for the frequencies of the classes, if any."""
+        if isinstance(self.class_weight, str):
+            return f'class_weight="{self.class_weight}"'
+        return f'loss="{self.loss}"' if self.loss in ADJUSTED else None
+
+    @property
+    def summary(self) -> str:
+        """The loss in words; empty for plain cross-entropy."""
+        smoothing = [f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []
+        return _summary(self.loss, self.focal_gamma, self.class_weight, smoothing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +76,38 @@ class Tag:
     """Several labels at once, each its own yes or no.
 
     Args:
-        class_weight: "balanced" weighs the positives of a label by negatives / positives; a mapping from label name
-            to the weight of its positives says it outright.
+        class_weight: "balanced" weighs the positives of a label by negatives / positives, "sqrt" by the square root of
+            that; a mapping from label name to the weight of its positives says it outright.
+        loss: "cross-entropy"; "focal" (Lin et al. 2017, arXiv 1708.02002), to which what is sure and right already
+            matters less; "asymmetric" (Ben-Baruch et al. 2021, arXiv 2009.14119, with powers of 0 and 4 and a margin
+            of 0.05), to which easy negatives matter hardly or not at all.
+        focal_gamma: Power of (1 - p) in the focal loss, 0 or more; 0 is cross-entropy.
     """
 
-    class_weight: Literal["balanced"] | Mapping[str, float] | None = None
+    class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None
+    loss: Literal["cross-entropy", "focal", "asymmetric"] = "cross-entropy"
+    focal_gamma: float = 2.0
 
     def __post_init__(self) -> None:
-        _check_class_weight(self.class_weight)
+        wrong = [*_class_weight(self.class_weight), *_loss(self.loss, TAG_LOSSES), *_gamma(self.focal_gamma)]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     def build(self, labels: Labels, targets: Sequence[Any]) -> Task:
-        """The task for these labels; `targets` are the training part's, for the balanced weights."""
+        """The task for these labels; `targets` are the training part's, for the frequencies of the labels."""
         from .tag import TagTask
 
         return TagTask.of(self, labels, targets)
+
+    @property
+    def balances(self) -> str | None:
+        """The option by which the loss makes up for the frequencies of the labels, if any."""
+        return f'class_weight="{self.class_weight}"' if isinstance(self.class_weight, str) else None
+
+    @property
+    def summary(self) -> str:
+        """The loss in words; empty for plain cross-entropy."""
+        return _summary(self.loss, self.focal_gamma, self.class_weight, [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +121,8 @@ class Regress:
     loss: Literal["mse", "huber"] = "mse"
 
     def __post_init__(self) -> None:
-        if self.loss not in ("mse", "huber"):
-            raise ConfigError(f'loss must be "mse" or "huber". Got {self.loss!r}.')
+        if wrong := _loss(self.loss, NUMBER_LOSSES):
+            raise ConfigError("\n".join(wrong))
 
     def build(self, labels: Labels, targets: Sequence[Any]) -> Task:
         """The task for a number; what the labels know of its mean and spread is all it needs."""
@@ -79,11 +130,38 @@ class Regress:
 
         return RegressTask.of(self, labels, targets)
 
+    @property
+    def balances(self) -> str | None:
+        """None: a number has no classes."""
+        return None
 
-def _check_class_weight(weight: object) -> None:
+    @property
+    def summary(self) -> str:
+        """The loss in words; empty for the mean square."""
+        return "" if self.loss == "mse" else self.loss
+
+
+def _class_weight(weight: object) -> list[str]:
     if isinstance(weight, Mapping):
-        bad = {k: v for k, v in weight.items() if not v > 0}
-        if bad:
-            raise ConfigError(f"class_weight must be above 0 for every class. Got {bad}.")
-    elif weight not in (None, "balanced"):
-        raise ConfigError(f'class_weight must be "balanced" or a mapping from class to weight. Got {weight!r}.')
+        bad = {k: v for k, v in weight.items() if not 0 < v < float("inf")}
+        return [f"class_weight must be above 0 for every class. Got {bad}."] if bad else []
+    if weight in (None, "balanced", "sqrt"):
+        return []
+    return [f'class_weight must be "balanced", "sqrt" or a mapping from class to weight. Got {weight!r}.']
+
+
+def _loss(loss: str, known: tuple[str, ...]) -> list[str]:
+    if loss in known:
+        return []
+    names = ", ".join(f'"{name}"' for name in known)
+    return [f"loss must be one of {names} for this task. Got {loss!r}.{nearest(str(loss), known)}"]
+
+
+def _gamma(gamma: float) -> list[str]:
+    return [] if 0 <= gamma < float("inf") else [f"focal_gamma must be 0 or more. Got {gamma}."]
+
+
+def _summary(loss: str, gamma: float, weight: object, more: list[str]) -> str:
+    name = f"focal, gamma {gamma:g}" if loss == "focal" else loss
+    said = [*([] if weight is None else [f"class weights {weight if isinstance(weight, str) else 'given'}"]), *more]
+    return "" if name == "cross-entropy" and not said else ", ".join([name, *said])

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..data.labels import Labels
-from . import resample
+from . import losses, resample
 from .base import Task, weights_by_name
 from .options import Tag
 from .scores import quiet_scores, ranking_score
@@ -21,28 +20,43 @@ from .scores import quiet_scores, ranking_score
 
 @dataclass(frozen=True)
 class TagTask(Task):
-    """A sigmoid and binary cross-entropy for each label. Targets are (N, K) float32 of 0 and 1."""
+    """A sigmoid and a binary loss for each label. Targets are (N, K) float32 of 0 and 1; to the loss also in between.
+
+    Args:
+        labels: The labels.
+        positive_weight: Of the positives of each label in the loss.
+        objective: "cross-entropy", "focal" or "asymmetric".
+        gamma: Of the focal loss.
+    """
 
     positive_weight: tuple[float, ...] | None = None
+    objective: str = "cross-entropy"
+    gamma: float = 2.0
 
     metrics: ClassVar[tuple[str, ...]] = ("auroc", "f1", "accuracy", "balanced_accuracy", "log_loss")
 
     @classmethod
     def of(cls, options: Tag, labels: Labels, targets: Sequence[Any]) -> TagTask:
-        """See `Task.of`."""
+        """See `Task.of`; without targets no label is more frequent than another."""
         weight = None
-        if options.class_weight == "balanced":
+        if isinstance(options.class_weight, Mapping):
+            weight = weights_by_name(options.class_weight, labels)
+        elif options.class_weight is not None and len(targets):
             positives = labels.encode(targets).sum(axis=0)
             weight = (len(targets) - positives) / np.maximum(positives, 1)
             weight = np.where(weight > 0, weight, 1.0)  # a label that everything has: its weight must not vanish
-        elif options.class_weight is not None:
-            weight = weights_by_name(options.class_weight, labels)
-        return cls(labels, None if weight is None else tuple(weight.tolist()))
+            weight = weight if options.class_weight == "balanced" else np.sqrt(weight)
+        return cls(labels, None if weight is None else tuple(weight.tolist()), options.loss, options.focal_gamma)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `Task.loss`."""
+        logits = losses.precise(logits)
         weight = None if self.positive_weight is None else logits.new_tensor(self.positive_weight)
-        return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), pos_weight=weight)
+        if self.objective == "focal":
+            return losses.sigmoid_focal(logits, target, gamma=self.gamma, positive_weight=weight)
+        if self.objective == "asymmetric":
+            return losses.asymmetric(logits, target, positive_weight=weight)
+        return losses.binary_cross_entropy(logits, target, positive_weight=weight)
 
     def answer(self, logits: Tensor) -> np.ndarray:
         """See `Task.answer`."""

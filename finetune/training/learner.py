@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..data.mixing import mix
 from ..errors import TrainingError
 from ..models.network import Network
 from ..tasks.base import Task
@@ -26,7 +27,7 @@ class Learner(L.LightningModule):
         network: What learns; which of its parameters do is set before.
         task: Loss and metrics.
         phase: Rates and length.
-        plan: Decay, warm-up and clipping.
+        plan: Decay, warm-up and mixing.
         seed: Of dropout and the like, on each rank its own.
         head_decay: Weight decay of the head under "sgd", where an earlier phase has found the one that it needs.
     """
@@ -74,8 +75,13 @@ class Learner(L.LightningModule):
         torch.manual_seed(1_000_003 * self._seed + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, (); the step before this one must have been sound."""
+        """The loss of a (mixed) batch, (); the step before this one must have been sound."""
         self._stop_if_unsound()
+        # Without the rank: all mix in the same way, as if theirs were one batch.
+        batch = mix(
+            batch, mixup=self.plan.mixup, cutmix=self.plan.cutmix, num_classes=self.task.labels.num_outputs,
+            seed=(self._seed, self.current_epoch, batch_idx),
+        )  # fmt: skip
         loss = self._step(batch, "train")
         self._last_loss = (self.global_step, loss.detach())
         return loss

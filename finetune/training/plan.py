@@ -12,6 +12,7 @@ from ..types import Kind
 METHODS = ("probe", "full", "head-then-full", "lp-ft")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", "none", "mild", "natural", "document", "medical")
+SAMPLERS = ("shuffle", "balanced", "sqrt")
 
 # Rates of the head by optimizer: (adamw, sgd).
 FRESH_RATE = (1e-3, 1e-2)
@@ -90,6 +91,13 @@ class Plan:
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
         augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none"; "auto" is
             "mild", and for a number "document", which mirrors nothing: a mirrored road turns the other way.
+        sampler: "shuffle" takes each training picture once an epoch; "balanced" each class equally often, "sqrt" in
+            proportion to the square root of its frequency, as many pictures in all. Of several labels the rarest
+            of a picture counts. A head that is fitted on features takes each picture once in any case.
+        mixup: Alpha of mixup (Zhang et al. 2018, arXiv 1710.09412), which blends pictures and targets of a batch two
+            by two in steps on pictures; 0 for none.
+        cutmix: Alpha of cutmix (Yun et al. 2019, arXiv 1905.04899), which lays a box of one picture over another; 0
+            for none. With mixup too, each batch takes one of them at random.
         monitor: The metric on validation that chooses among the epochs; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
         accelerator: As Lightning's Trainer takes it, and so the next four.
@@ -117,6 +125,9 @@ class Plan:
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
     augment: str = "auto"
+    sampler: Literal["shuffle", "balanced", "sqrt"] = "shuffle"
+    mixup: float = 0.0
+    cutmix: float = 0.0
     monitor: str | None = None
     seed: int = 0
     accelerator: str = "auto"
@@ -147,6 +158,7 @@ class Plan:
                 f'Unknown precision "{self.precision}". Expected one of {", ".join(PRECISIONS)}.'
                 + nearest(self.precision, PRECISIONS)
             )
+        wrong += self._wrong_in_sampling()
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             wrong.append(f"Phases need names of their own. Got {', '.join(names)}.")
@@ -173,8 +185,41 @@ class Plan:
         if wrong:
             raise ConfigError("\n".join(wrong))
 
+    def _wrong_in_sampling(self) -> list[str]:
+        wrong = []
+        if self.sampler not in SAMPLERS:
+            wrong.append(
+                f'Unknown sampler "{self.sampler}". Expected one of {", ".join(SAMPLERS)}.'
+                + nearest(self.sampler, SAMPLERS)
+            )
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                wrong.append(f"{name} is 0 for none, or the alpha of a Beta distribution. Got {getattr(self, name)}.")
+        steps = any(phase.on == "pictures" for phase in self.phases) if self.phases else self.method != "probe"
+        idle = [name for name in ("sampler", "mixup", "cutmix") if getattr(self, name) not in ("shuffle", 0)]
+        if idle and not steps:
+            wrong.append(
+                f"{', '.join(idle)} would do nothing: a probe fits its head on the features of all pictures at once. "
+                "Expected a method that takes steps on pictures; against rare classes, class_weight or loss."
+            )
+        return wrong
+
     def for_kind(self, kind: Kind) -> Plan:
-        """The plan with the augmentation that suits this kind of target, where the user names none."""
+        """The plan with the augmentation that suits this kind of target, where the user names none.
+
+        Raises:
+            ConfigError: A sampler or a way of mixing that this kind does not have.
+        """
+        if kind == "number" and self.sampler != "shuffle":
+            raise ConfigError(
+                f'The target is a number, which has no classes to balance. Expected sampler="shuffle". '
+                f'Got "{self.sampler}".'
+            )
+        if kind == "number" and self.cutmix:
+            raise ConfigError(
+                "The target is a number, which a box of another picture does not change by its share. "
+                f"Expected mixup or none. Got cutmix={self.cutmix:g}."
+            )
         if self.augment != "auto":
             return self
         return replace(self, augment="document" if kind == "number" else "mild")

@@ -14,7 +14,7 @@ from .plan import Phase, Plan
 
 
 def plan_rows(
-    network: Network, phases: Sequence[Phase], plan: Plan, machine: Machine, examples: int
+    network: Network, phases: Sequence[Phase], plan: Plan, machine: Machine, examples: int, *, loss: str = ""
 ) -> list[dict[str, str]]:
     """One row a phase: what learns, how fast, for how long, and what normalisation does.
 
@@ -24,8 +24,21 @@ def plan_rows(
         plan: Batch and accumulation.
         machine: How many devices share a step.
         examples: How many pictures there are to train on.
+        loss: In words; empty for the plain one, of which nothing is said.
     """
-    return [_row(network, phase, plan, machine, examples) for phase in phases]
+    return [_row(network, phase, plan, machine, examples) | _chosen(phase, plan, loss) for phase in phases]
+
+
+def _chosen(phase: Phase, plan: Plan, loss: str) -> dict[str, str]:
+    """What is said of loss, sampler and mixing, where they are not the usual ones."""
+    mixing = [f"{name} {alpha:g}" for name, alpha in (("mixup", plan.mixup), ("cutmix", plan.cutmix)) if alpha]
+    on_pictures = phase.on == "pictures"
+    row = {"loss": loss} if loss else {}
+    if plan.sampler != "shuffle":
+        row["sampler"] = plan.sampler if on_pictures else "each picture once"
+    if mixing:
+        row["mixing"] = (" or ".join(mixing) + (", by chance a batch" if mixing[1:] else "")) if on_pictures else "none"
+    return row
 
 
 def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples: int) -> dict[str, str]:

@@ -16,6 +16,7 @@ from PIL import Image
 import finetune as ft
 from finetune.data.labels import Labels
 from finetune.tasks.base import HIGHER_IS_BETTER
+from finetune.tasks.options import CLASS_LOSSES, NUMBER_LOSSES, TAG_LOSSES
 from tests.made import KINDS, QUICK, table, texture
 
 COUNT = 36
@@ -191,6 +192,9 @@ def test_a_task_learns_by_gradient_steps_too(world, tmp_path, name):
     assert figure == pytest.approx(rows[f"validation_{metric}"][model.facts["chosen"]["epoch"] - 1], rel=1e-3)
 
 
+LOSSES = {"class": CLASS_LOSSES, "labels": TAG_LOSSES, "number": NUMBER_LOSSES}
+
+
 def tasks():
     for kind, names in (("class", ("a", "b", "c")), ("labels", ("a", "b", "c")), ("number", ())):
         labels = Labels(kind=kind, names=names, center=10.0, scale=3.0)
@@ -200,8 +204,42 @@ def tasks():
             "labels": rng.integers(0, 2, (50, 3)).astype(np.float32),
             "number": rng.normal(10, 3, 50).astype(np.float32),
         }[kind]
-        options = {"class": ft.Classify, "labels": ft.Tag, "number": ft.Regress}[kind]()
-        yield pytest.param(options.build(labels, []), target, id=kind)
+        said = (
+            target
+            if kind == "number"
+            else [
+                names[row] if kind == "class" else tuple(n for n, mark in zip(names, row, strict=True) if mark)
+                for row in target
+            ]
+        )
+        options = {"class": ft.Classify, "labels": ft.Tag, "number": ft.Regress}[kind]
+        for loss in LOSSES[kind]:
+            yield pytest.param(options(loss=loss).build(labels, said), target, id=f"{kind}-{loss}")
+
+
+IMBALANCE = {
+    "focal": ("class", {"loss": "focal", "class_weight": "balanced", "sampler": "shuffle"}),
+    "logit-adjusted": ("two classes", {"loss": "logit-adjusted", "mixup": 0.2}),
+    "asymmetric": ("labels in a cell", {"loss": "asymmetric", "sampler": "balanced", "cutmix": 1.0}),
+    "a number": ("number", {"loss": "huber", "mixup": 0.2}),
+}
+
+
+@pytest.mark.parametrize("name", IMBALANCE)
+def test_losses_samplers_and_mixing_work_from_fit_to_disk_and_are_told(world, tmp_path, capsys, name):
+    case, words = CASES[IMBALANCE[name][0]], IMBALANCE[name][1]
+    examples, of_case = of_csv(world, case, tmp_path)
+    model = ft.fit(
+        examples, **{**QUICK, **of_case, **words, "method": "lp-ft", "epochs": 1, "batch_size": 8, "verbose": True},
+        out=tmp_path / "run",
+    )  # fmt: skip
+    loaded = ft.load(tmp_path / "run")
+    assert loaded.task.answer(torch.zeros(2, loaded.task.labels.num_outputs)).shape[0] == 2
+    assert set(model.metrics["test"]) == METRICS[case.kind]
+    shown = (tmp_path / "run" / "report.md").read_text() + capsys.readouterr().out
+    assert shown.count(words["loss"]) >= 2
+    for word in {"sampler", "mixup", "cutmix"} & words.keys():
+        assert (f"{word} {words[word]:g}" if word != "sampler" else "balanced") in shown or words[word] == "shuffle"
 
 
 @pytest.mark.parametrize(("task", "target"), list(tasks()))

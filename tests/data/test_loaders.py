@@ -3,12 +3,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from finetune.data.examples import read_examples
 from finetune.data.labels import Labels
-from finetune.data.loaders import EpochSampler, PictureDataset, collate, make_loader, stream
+from finetune.data.loaders import PictureDataset, collate, make_loader, stream
 from finetune.data.options import Data
 from finetune.errors import UnreadableError
 from finetune.types import Batch, ImageSpec
@@ -138,42 +136,6 @@ def test_targets_keep_their_type_and_shape(made):
     batch = collate([(np.zeros((4, 4, 3), np.uint8), made[row], row) for row in (0, 1)])
     np.testing.assert_array_equal(batch.target.numpy(), made)
     assert batch.target.numpy().dtype == made.dtype and batch.row.dtype == torch.int64
-
-
-def shares(monkeypatch, world, rows, **options):
-    sampler = EpochSampler(rows, **options)
-    sampler.set_epoch(3)
-    for rank in range(world):
-        monkeypatch.setattr("finetune.data.loaders._rank_and_world", lambda rank=rank: (rank, world))
-        share = list(sampler)
-        assert len(sampler) == len(share) and all(epoch == 3 for _, epoch in share)
-        yield [row for row, _ in share]
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 16, 17, 33])
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_in_evaluation_each_row_is_taken_once_by_one_rank(monkeypatch, count, world):
-    taken = shares(monkeypatch, world, range(count), train=False, batch_size=4, seed=0)
-    assert sorted(row for share in taken for row in share) == list(range(count))
-
-
-@pytest.mark.parametrize("count", [16, 24, 26, 33, 47])
-@pytest.mark.parametrize("world", [2, 3])
-def test_many_ranks_take_together_what_one_takes_in_each_step(monkeypatch, count, world):
-    (one,) = shares(monkeypatch, 1, range(count), train=True, batch_size=4 * world, seed=0)
-    many = list(shares(monkeypatch, world, range(count), train=True, batch_size=4, seed=0))
-    assert len({len(share) for share in many}) == 1
-    for step in range(count // (4 * world)):
-        together = {row for share in many for row in share[4 * step : 4 * step + 4]}
-        assert together == set(one[4 * world * step : 4 * world * (step + 1)])
-
-
-@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
-def test_all_ranks_train_on_the_same_number_and_nearly_everything_is_seen(count, batch_size, world):
-    sampler = EpochSampler(range(count), train=True, batch_size=batch_size, seed=0)
-    parts = [sampler._share(rank, world) for rank in range(world)]
-    assert len({len(part) for part in parts}) == 1 and len(parts[0]) >= 1
-    assert len(set(np.concatenate(parts))) >= count - world
 
 
 def test_a_loader_travels_to_another_process_and_gives_the_same_there(examples):

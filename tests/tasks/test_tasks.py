@@ -92,7 +92,10 @@ def test_balanced_weights_make_every_class_count_the_same():
     task = Classify(class_weight="balanced").build(TWO, targets)
     assert np.allclose(np.array(task.weight) * [8, 2], 5)
     named = Classify(class_weight={"bee": 3.0}).build(TWO, targets)
-    assert named.weight == (1.0, 3.0)
+    assert named.weight[1] == pytest.approx(3 * named.weight[0])
+    assert np.array(named.weight) @ [8, 2] == pytest.approx(10), "the mean weight of a training example is 1"
+    rooted = Classify(class_weight="sqrt").build(TWO, targets)
+    assert rooted.weight[1] == pytest.approx(2 * rooted.weight[0])
 
 
 def test_a_class_weight_for_no_class_is_refused_with_the_nearest():
@@ -104,6 +107,8 @@ def test_balanced_tags_weigh_positives_by_their_rarity():
     targets = [("red",)] * 2 + [("red", "round")] * 1 + [()] * 3
     task = Tag(class_weight="balanced").build(TAGS, targets)
     assert task.positive_weight == pytest.approx((1.0, 5.0, 6.0))
+    rooted = Tag(class_weight="sqrt").build(TAGS, targets)
+    assert np.square(rooted.positive_weight) == pytest.approx((1.0, 5.0, 6.0))
 
 
 def test_tags_are_named_and_may_be_none():

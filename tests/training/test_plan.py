@@ -64,6 +64,38 @@ def test_a_phase_that_cannot_be_right_is_refused(words):
         Phase(name="x", **words)
 
 
+def test_ways_of_sampling_and_mixing_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError) as error:
+        Plan(sampler="balance", mixup=-0.1, cutmix=float("nan"))
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3 and 'Did you mean "balanced"' in lines[0]
+
+
+@pytest.mark.parametrize("words", [{"sampler": "sqrt"}, {"mixup": 0.2}, {"cutmix": 1.0}])
+def test_what_a_probe_would_not_do_is_refused(words):
+    only_features = (Phase(name="probe", learns="head", on="features"),)
+    for made in ({"method": "probe"}, {"phases": only_features}):
+        with pytest.raises(ConfigError, match="would do nothing"):
+            Plan(**made, **words)
+    Plan(method="probe", phases=(Phase(name="all", epochs=1),), **words)
+
+
+@pytest.mark.parametrize("words", [{"sampler": "balanced"}, {"cutmix": 1.0}])
+def test_a_number_is_neither_balanced_nor_cut(words):
+    plan = Plan(**words)
+    assert plan.for_kind("class").for_kind("labels").cutmix == words.get("cutmix", 0)
+    with pytest.raises(ConfigError, match="The target is a number"):
+        plan.for_kind("number")
+    assert Plan(mixup=0.2).for_kind("number").mixup == 0.2
+
+
+def test_the_names_of_samplers_are_those_of_the_loaders():
+    from finetune.data.samplers import POWERS
+    from finetune.training.plan import SAMPLERS
+
+    assert set(SAMPLERS) == set(POWERS)
+
+
 def test_the_names_of_augmentations_are_those_of_the_transforms():
     from finetune.data.transforms import POLICIES as made
     from finetune.training.plan import POLICIES as named

@@ -100,3 +100,36 @@ def test_the_same_seed_fits_the_same_head():
         heads.append(nn.Linear(5, 3))
         fit_head(heads[-1], x, y, classify())
     assert torch.equal(heads[0].weight, heads[1].weight)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"class_weight": "sqrt"}, {"loss": "focal"}, {"loss": "logit-adjusted"}, {"loss": "balanced-softmax"}],
+)
+def test_under_every_loss_the_rare_class_is_found_and_the_way_to_say_so_finds_it_more_often(words):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [180, 20])
+    x = (rng.normal(size=(200, 4)) + y[:, None]).astype(np.float32)
+    labels = Labels(kind="class", names=("many", "few"))
+    task = ft.Classify(**words).build(labels, [labels.names[k] for k in y])
+    plain = ft.Classify().build(labels, [labels.names[k] for k in y])
+    recall = {}
+    for name, what in (("this", task), ("plain", plain)):
+        torch.manual_seed(0)
+        fitted = fit_head(nn.Linear(4, 2), x, y, what)
+        assert fitted.folds == 5 and np.isfinite(fitted.held_out).all() and np.isfinite(fitted.loss)
+        recall[name] = (fitted.held_out.argmax(1) == y)[y == 1].mean()
+    assert recall["plain"] > 0.2
+    balances = "class_weight" in words or words.get("loss") in ("logit-adjusted", "balanced-softmax")
+    assert recall["this"] > recall["plain"] if balances else recall["this"] >= recall["plain"] - 0.15
+
+
+def test_labels_are_fitted_under_every_loss_of_theirs():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 5)).astype(np.float32)
+    y = (x[:, :2] + 0.3 * rng.normal(size=(120, 2)) > 0.8).astype(np.float32)
+    labels = Labels(kind="labels", names=("a", "b"))
+    for loss in ("cross-entropy", "focal", "asymmetric"):
+        task = ft.Tag(loss=loss).build(labels, [tuple(n for n, m in zip("ab", row, strict=True) if m) for row in y])
+        fitted = fit_head(nn.Linear(5, 2), x, y, task)
+        assert task.measure(task.answer(torch.from_numpy(fitted.held_out)), y)["auroc"] > 0.9, loss

@@ -26,10 +26,10 @@ def without_dropout():
     return network
 
 
-def run(folder, textures, what_plan):
+def run(folder, textures, what_plan, phases=PHASES, options=None):
     network = without_dropout()
-    what, task = lesson(textures, network, n=31)
-    outcome = transfer(network, task, what, what_plan, PHASES, around(folder, what_plan), say=lambda line: None)
+    what, task = lesson(textures, network, n=31, options=options)
+    outcome = transfer(network, task, what, what_plan, phases, around(folder, what_plan), say=lambda line: None)
     return network, outcome
 
 
@@ -42,3 +42,18 @@ def test_two_ranks_end_with_the_weights_of_one_rank_with_twice_the_batch(tmp_pat
         np.testing.assert_allclose(a.detach(), b.detach(), atol=1e-5)
     assert outcome_two.chosen.score == pytest.approx(outcome_one.chosen.score, abs=1e-5)
     assert outcome_two.chosen.phase == outcome_one.chosen.phase
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_weights_of_classes_balanced_batches_and_mixing_are_the_same_for_two_ranks(tmp_path, textures):
+    """The third class is rarer, so that the weights of the two ranks' batches add up to different sums."""
+    phases = (Phase(name="all", epochs=2, lr=0.5, norms="frozen", augment="none"),)
+    options = ft.Classify(loss="focal", class_weight="balanced", label_smoothing=0.1)
+    # Pairs for mixing are two by two: an even batch holds all of its own.
+    words = {"sampler": "balanced", "mixup": 0.4, "cutmix": 1.0, "monitor": "log_loss"}
+    two, _ = run(tmp_path / "two", textures, plan(2, 4, **words), phases, options)
+    one, _ = run(tmp_path / "one", textures, plan(1, 8, **words), phases, options)
+    moved = (one.head.weight - without_dropout().head.weight).detach().abs().max()
+    assert moved > 0.01, "nothing was learned, so nothing was compared"
+    for a, b in zip(two.parameters(), one.parameters(), strict=True):
+        np.testing.assert_allclose(a.detach(), b.detach(), atol=1e-5)

@@ -169,6 +169,26 @@ def test_a_users_callbacks_and_trainer_words_reach_lightning(tmp_path, textures)
     assert Count.steps == 4  # two epochs of two batches: the loss does not fall by a tenth
 
 
+@pytest.mark.parametrize("words", [{"mixup": 1.0}, {"cutmix": 1.0}, {"sampler": "sqrt"}])
+def test_training_pictures_are_mixed_and_sampled_and_validation_pictures_are_not(tmp_path, textures, words):
+    seen = {"train": [], "validation": []}
+
+    class Look(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            step = pl_module._step
+            pl_module._step = lambda batch, stage: (seen[stage].append(batch), step(batch, stage))[1]
+
+    run(tmp_path, textures, (Phase(name="all", epochs=1, lr=1e-9),), replace(PLAN, **words), callbacks=[Look()])
+    assert all(batch.target.dtype == torch.int64 for batch in seen["validation"])
+    rows = torch.cat([batch.row for batch in seen["validation"]])
+    assert len(set(rows.tolist())) == len(rows) == 12
+    for batch in seen["train"]:
+        mixed = "sampler" not in words
+        assert batch.target.is_floating_point() == mixed
+        if mixed:
+            torch.testing.assert_close(batch.target.sum(dim=1), torch.ones(len(batch.row)))
+
+
 class Own(L.LightningModule):
     """Somebody's module: no Network, no Task."""
 

@@ -41,8 +41,10 @@ def tiny(num_outputs: int = 3, seed: int = 0) -> Network:
     return ft.Backbone.from_module(module.eval(), head="fc", input_size=32).build(num_outputs)
 
 
-def lesson(folder, network: Network, *, n: int | None = None) -> tuple[Lesson, Task]:
-    """All pictures of a folder, two thirds to learn from."""
+def lesson(
+    folder, network: Network, *, n: int | None = None, options: ft.Classify | None = None
+) -> tuple[Lesson, Task]:
+    """All pictures of a folder, or the first n, two thirds to learn from."""
     from finetune.data.examples import read_examples
 
     examples = read_examples(Data(source=str(folder)))
@@ -52,7 +54,7 @@ def lesson(folder, network: Network, *, n: int | None = None) -> tuple[Lesson, T
         examples=examples, target=labels.encode(examples.targets), train=rows[rows % 3 > 0],
         validation=rows[rows % 3 == 0], features=run_over(network, examples, what="features"),
     )  # fmt: skip
-    return made, ft.Classify().build(labels, examples.targets)
+    return made, (options or ft.Classify()).build(labels, [examples.targets[row] for row in made.train])
 
 
 def around(folder, plan: ft.Plan, **words) -> Surroundings:
