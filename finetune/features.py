@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from .data.examples import Examples
-from .data.loaders import stream
+from .data.loaders import stream, view_loader
 from .errors import ConfigError, nearest
 from .models.network import Network
 from .models.weights import fingerprint
@@ -96,25 +96,16 @@ def run_over(
         device: Where to compute; the CPU where none is given.
         progress: Is told of each batch.
     """
-    device = device or torch.device("cpu")
-    home = next(iter(network.parameters())).device
     values, rows, errors = [], [], {}
-    was_training = network.training
-    # Convolutions on channels-last arrays are faster on CPUs and GPUs alike, and the weights' values stay the same.
-    network.to(device).to(memory_format=torch.channels_last).eval()
     call = network if what == "logits" else network.features
-    try:
-        with torch.inference_mode():
-            for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size):
-                errors.update(unread)
-                if len(read):
-                    inputs = inputs.to(device, non_blocking=True)
-                    values.append(call(inputs).float().cpu().numpy())
-                    rows.append(read)
-                if progress is not None:
-                    progress(len(read) + len(unread))
-    finally:
-        network.to(home).to(memory_format=torch.contiguous_format).train(was_training)
+    with _ready(network, device or torch.device("cpu")) as on:
+        for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size):
+            errors.update(unread)
+            if len(read):
+                values.append(call(inputs.to(on, non_blocking=True)).float().cpu().numpy())
+                rows.append(read)
+            if progress is not None:
+                progress(len(read) + len(unread))
     if not values:
         return Values(np.zeros((0, 0), np.float32), np.zeros(0, np.int64), errors)
     return Values(np.concatenate(values), np.concatenate(rows), errors)
@@ -139,18 +130,14 @@ def features(
         progress: Is told of each batch, or of everything at once where the cache answers.
         cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
     """
-    folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
     if network.origin.library == "module":
         # Of somebody's own network only its owner knows whether its code is still the same.
         return run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
-    path = folder / f"{_key(network, examples)}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-        if len(values) == len(examples):
-            os.utime(path)  # its last use, by which old files are told from needed ones
-            if progress is not None:
-                progress(len(examples))
-            return Values(values, np.arange(len(examples)), {})
+    path = _folder(cache) / f"{_key(network, examples)}.npy"
+    if (values := _kept(path, len(examples))) is not None:
+        if progress is not None:
+            progress(len(examples))
+        return Values(values, np.arange(len(examples)), {})
     found = run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
     if not found.errors:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
@@ -158,12 +145,95 @@ def features(
     return found
 
 
-def _key(network: Network, examples: Examples) -> str:
-    """A name for the features that these weights give these pictures."""
+def view_features(
+    network: Network,
+    examples: Examples,
+    *,
+    policy: str,
+    views: int,
+    seed: int = 0,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> np.ndarray:
+    """The features of varied versions of all pictures, from the cache where they are known.
+
+    Args:
+        network: A network whose body is frozen.
+        examples: The pictures; each of them can be read.
+        policy: How pictures are varied.
+        views: How many versions of each.
+        seed: Fixes them.
+        batch_size: Versions at a time.
+        workers: Processes that read.
+        device: Where to compute.
+        progress: Is told of each batch.
+        cache: As for `features`.
+
+    Returns:
+        (views * n, ...) float32: the first version of each of the n pictures, then the second of each, and so on.
+    """
+    folder = _folder(cache)
+    path = folder / f"{_key(network, examples, policy, views, seed, *_versions('albumentations'))}.npy"
+    known = network.origin.library != "module"
+    if known and (values := _kept(path, views * len(examples))) is not None:
+        return values
+    loader = view_loader(
+        examples, network.spec, policy=policy, views=views, batch_size=batch_size, seed=seed, workers=workers
+    )
+    with _ready(network, device or torch.device("cpu")) as on:
+        found = []
+        for batch in loader:
+            found.append(network.features(batch.inputs.to(on, non_blocking=True)).float().cpu().numpy())
+            if progress is not None:
+                progress(len(batch.row))
+    values = np.concatenate(found)
+    if known:
+        with contextlib.suppress(OSError):
+            _keep(path, values)
+    return values
+
+
+def _folder(cache: Path | None) -> Path:
+    return cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
+
+
+def _kept(path: Path, count: int) -> np.ndarray | None:
+    """The rows in a file of the cache, memory-mapped, if it is whole."""
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        if len(values) == count:
+            os.utime(path)  # its last use, by which old files are told from needed ones
+            return values
+    return None
+
+
+@contextlib.contextmanager
+def _ready(network: Network, device: torch.device) -> Iterator[torch.device]:
+    """A network in evaluation mode on a device, and afterwards where and as it was."""
+    home = next(iter(network.parameters())).device
+    was_training = network.training
+    # Convolutions on channels-last arrays are faster on CPUs and GPUs alike, and the weights' values stay the same.
+    network.to(device).to(memory_format=torch.channels_last).eval()
+    try:
+        with torch.inference_mode():
+            yield device
+    finally:
+        network.to(home).to(memory_format=torch.contiguous_format).train(was_training)
+
+
+def _versions(*names: str) -> list[str]:
+    return [importlib.metadata.version(name) for name in names]
+
+
+def _key(network: Network, examples: Examples, *also: object) -> str:
+    """A name for the features that these weights give these pictures, `also` being what else they depend on."""
     digest = hashlib.sha256(fingerprint(network.body).encode())
     # Arguments change the arithmetic without a trace in the weights (pad_type), and the kind of head what is cut off.
     said = [FORMAT, network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
-    said += [importlib.metadata.version(name) for name in ("timm", "torch", "torchvision", "pillow")]
+    said += [*_versions("timm", "torch", "torchvision", "pillow"), *also]
     digest.update(json.dumps(said, default=str).encode())
     for source, picture in zip(examples.table["source"], examples.pictures(), strict=True):
         if not isinstance(picture, str):

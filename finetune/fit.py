@@ -46,6 +46,8 @@ def fit(
     sampler: Literal["shuffle", "balanced", "sqrt"] | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    views: int | None = None,
+    ema: float | None = None,
     monitor: str | None = None,
     task: Literal["classify", "tag", "regress"] | None = None,
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None,
@@ -109,10 +111,12 @@ def fit(
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
-        augment: "mild", "natural", "document", "medical" or "none" [mild; document where the target is a number].
+        augment: "mild", "natural", "document", "medical" or "none" [natural in lp-ft, else mild; numbers: document].
         sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
-        mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0].
+        mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0.4 in lp-ft, else 0].
         cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
+        views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].
+        ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.25 after a probe].
         monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
         class_weight: "balanced", its square root "sqrt", or a mapping from class to weight.

@@ -185,3 +185,28 @@ def make_loader(
         # depend on how many loaders there are.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def view_loader(
+    examples: Examples, spec: ImageSpec, *, policy: str, views: int, batch_size: int, seed: int = 0, workers: int = 0
+) -> PictureLoader:
+    """Varied versions of every picture, in order: the first of each, then the second of each, and so on.
+
+    Args:
+        examples: The table.
+        spec: What the network wants to see.
+        policy: How pictures are varied.
+        views: How many versions of each.
+        batch_size: Versions at a time.
+        seed: Fixes them.
+        workers: As for `make_loader`.
+    """
+    workers = min(workers, cpu_count())
+    return PictureLoader(
+        PictureDataset(examples, np.zeros(len(examples)), spec, policy=policy, seed=seed),
+        batch_size=batch_size,
+        sampler=[(row, view) for view in range(views) for row in range(len(examples))],
+        num_workers=workers,
+        collate_fn=collate,
+        generator=torch.Generator().manual_seed(seed),
+    )

@@ -17,7 +17,7 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch
 from .plan import Phase, Plan
-from .rates import cosine, param_groups
+from .rates import cosine, param_groups, phase_steps
 
 
 class Learner(L.LightningModule):
@@ -64,8 +64,7 @@ class Learner(L.LightningModule):
             else torch.optim.AdamW(groups, lr=self.phase.lr)
         )
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
-        epochs = self.trainer.max_epochs or self.phase.epochs
-        steps = round(int(self.trainer.estimated_stepping_batches) * self.phase.epochs / epochs)
+        steps = phase_steps(self.trainer, self.phase.epochs)
         warmup = round(self.plan.warmup * steps)
         schedule = LambdaLR(optimizer, lambda step: cosine(step, steps=steps, warmup=warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -79,7 +78,7 @@ class Learner(L.LightningModule):
         self._stop_if_unsound()
         # Without the rank: all mix in the same way, as if theirs were one batch.
         batch = mix(
-            batch, mixup=self.plan.mixup, cutmix=self.plan.cutmix, num_classes=self.task.labels.num_outputs,
+            batch, mixup=self.plan.mixup or 0.0, cutmix=self.plan.cutmix, num_classes=self.task.labels.num_outputs,
             seed=(self._seed, self.current_epoch, batch_idx),
         )  # fmt: skip
         loss = self._step(batch, "train")

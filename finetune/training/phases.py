@@ -26,6 +26,7 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..types import Stage
+from .averaging import Average
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
 from .freeze import freeze_except, learning_stages
 from .machine import Machine, seed_all
@@ -74,6 +75,7 @@ def fit_phase(
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
         KeepNorms(phase.norms),
+        *([Average(phase)] if phase.ema else []),  # before those that keep weights
         KeepBest(state, monitor, higher),
         Table(around.folder / "metrics.csv", prefix + phase.name),
         QuietRanks(),

@@ -18,6 +18,12 @@ SAMPLERS = ("shuffle", "balanced", "sqrt")
 FRESH_RATE = (1e-3, 1e-2)
 TUNE_RATE = (1e-4, 1e-2)
 
+# What "lp-ft" does by default, as measured on 243 pictures (docs/architecture.md).
+LP_FT_VIEWS = 4
+TUNE_POLICY = "natural"
+TUNE_MIXUP = 0.4
+TUNE_EMA = 0.25
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
@@ -35,6 +41,9 @@ class Phase:
         norms: "frozen": normalisation layers keep the running statistics they have, in every stage. "train": those
             of learning stages learn theirs. Frozen stages always keep theirs.
         augment: The policy that varies the training pictures.
+        views: On features: how many varied versions of each training picture the head is fitted on beside the picture.
+        ema: On pictures: the share of the phase's steps that the running average of the weights looks back over, in
+            [0, 1]; the average is what is measured and kept. 0 keeps the weights of the last step.
     """
 
     name: str
@@ -46,6 +55,8 @@ class Phase:
     layer_decay: float = 1.0
     norms: Literal["frozen", "train"] = "frozen"
     augment: str = "mild"
+    views: int = 0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         wrong = []
@@ -61,6 +72,8 @@ class Phase:
             wrong.append(f'norms must be "frozen" or "train". Got {self.norms!r}.')
         if self.augment not in POLICIES[1:]:
             wrong.append(f"augment must be one of {', '.join(POLICIES[1:])}. Got {self.augment!r}.")
+        if self.views < 0 or not 0 <= self.ema <= 1:
+            wrong.append(f"views must be 0 or more and ema in [0, 1]. Got {self.views} and {self.ema}.")
         if not self.lr > 0 or not 0 < self.layer_decay <= 1:
             wrong.append(f"lr must be above 0 and layer_decay in (0, 1]. Got {self.lr} and {self.layer_decay}.")
         if wrong:
@@ -90,14 +103,21 @@ class Plan:
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
         augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none"; "auto" is
-            "mild", and for a number "document", which mirrors nothing: a mirrored road turns the other way.
+            "mild", "natural" where "lp-ft" moves the backbone, and for a number "document", which mirrors nothing: a
+            mirrored road turns the other way.
         sampler: "shuffle" takes each training picture once an epoch; "balanced" each class equally often, "sqrt" in
             proportion to the square root of its frequency, as many pictures in all. Of several labels the rarest
             of a picture counts. A head that is fitted on features takes each picture once in any case.
         mixup: Alpha of mixup (Zhang et al. 2018, arXiv 1710.09412), which blends pictures and targets of a batch two
-            by two in steps on pictures; 0 for none.
+            by two in steps on pictures; 0 for none. By default 0.4 where "lp-ft" moves a backbone under classes or
+            labels, since a head that fits its training pictures already would else only grow sure of itself.
         cutmix: Alpha of cutmix (Yun et al. 2019, arXiv 1905.04899), which lays a box of one picture over another; 0
             for none. With mixup too, each batch takes one of them at random.
+        views: How many varied versions of each training picture the head of "probe" and "lp-ft" is fitted on beside
+            the picture itself, which costs as many passes. By default 4 for "lp-ft", where the passes of the second
+            phase cost more, and 0 for "probe".
+        ema: Share of a phase's steps that the running average of the weights looks back over; 0 for none. By default
+            0.25 for what starts from a fitted head.
         monitor: The metric on validation that chooses among the epochs; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
         accelerator: As Lightning's Trainer takes it, and so the next four.
@@ -126,8 +146,10 @@ class Plan:
     norms: Literal["auto", "frozen", "train"] = "auto"
     augment: str = "auto"
     sampler: Literal["shuffle", "balanced", "sqrt"] = "shuffle"
-    mixup: float = 0.0
+    mixup: float | None = None
     cutmix: float = 0.0
+    views: int | None = None
+    ema: float | None = None
     monitor: str | None = None
     seed: int = 0
     accelerator: str = "auto"
@@ -193,10 +215,20 @@ class Plan:
                 + nearest(self.sampler, SAMPLERS)
             )
         for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < float("inf"):
+            if not 0 <= (getattr(self, name) or 0.0) < float("inf"):
                 wrong.append(f"{name} is 0 for none, or the alpha of a Beta distribution. Got {getattr(self, name)}.")
         steps = any(phase.on == "pictures" for phase in self.phases) if self.phases else self.method != "probe"
-        idle = [name for name in ("sampler", "mixup", "cutmix") if getattr(self, name) not in ("shuffle", 0)]
+        idle = [
+            name for name in ("sampler", "mixup", "cutmix", "ema") if getattr(self, name) not in ("shuffle", 0, None)
+        ]
+        if not 0 <= (self.ema or 0.0) <= 1:
+            wrong.append(f"ema is a share of the steps of a phase, from 0 to 1. Got {self.ema}.")
+        if (self.views or 0) < 0:
+            wrong.append(f"views must be 0 or more. Got {self.views}.")
+        if self.views and not self.phases and self.method not in ("probe", "lp-ft"):
+            wrong.append(
+                f'views are for a head that is fitted on features; method "{self.method}" fits none. Leave it out.'
+            )
         if idle and not steps:
             wrong.append(
                 f"{', '.join(idle)} would do nothing: a probe fits its head on the features of all pictures at once. "
@@ -220,9 +252,12 @@ class Plan:
                 "The target is a number, which a box of another picture does not change by its share. "
                 f"Expected mixup or none. Got cutmix={self.cutmix:g}."
             )
-        if self.augment != "auto":
-            return self
-        return replace(self, augment="document" if kind == "number" else "mild")
+        mixup = self.mixup
+        if mixup is None:
+            mixup = TUNE_MIXUP if self.method == "lp-ft" and not self.phases and kind != "number" else 0.0
+        return replace(
+            self, mixup=mixup, augment="document" if self.augment == "auto" and kind == "number" else self.augment
+        )
 
     def build(self, *, pretrained: bool) -> tuple[Phase, ...]:
         """The phases of the method.
@@ -241,14 +276,23 @@ class Plan:
             lr=self.lr or FRESH_RATE[self.optimizer == "sgd"],
             layer_decay=self.layer_decay if pretrained else 1.0,
             norms=norms,
-            augment=self.for_kind("class").augment,
+            augment="mild" if self.augment == "auto" else self.augment,
+            ema=self.ema or 0.0,
         )
         # What has a fitted head already starts from a good place, if its backbone is any good.
         sgd = pretrained if self.optimizer == "auto" else self.optimizer == "sgd"
         tune = replace(
-            fresh, optimizer="sgd" if sgd else "adamw", lr=self.lr or (TUNE_RATE if pretrained else FRESH_RATE)[sgd]
+            fresh, optimizer="sgd" if sgd else "adamw", lr=self.lr or (TUNE_RATE if pretrained else FRESH_RATE)[sgd],
+            ema=TUNE_EMA if self.ema is None else self.ema,
+        )  # fmt: skip
+        views = self.views if self.views is not None else LP_FT_VIEWS if self.method == "lp-ft" else 0
+        if self.augment == "none":
+            views = 0  # they would all be the picture itself
+        probe = Phase(
+            name="probe", learns="head", on="features", views=views, augment=fresh.augment if views else "none"
         )
-        probe = Phase(name="probe", learns="head", on="features", augment="none")
+        if self.method == "lp-ft" and self.augment == "auto":
+            tune = replace(tune, augment=TUNE_POLICY)
         return {
             "probe": (probe,),
             "full": (fresh,),

@@ -20,6 +20,19 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
+class Views:
+    """Features of varied versions of the training pictures.
+
+    Args:
+        values: (m, ...) float32.
+        of: (m,) which of the n training examples each is a version of.
+    """
+
+    values: np.ndarray
+    of: np.ndarray
+
+
+@dataclass(frozen=True)
 class HeadFit:
     """What fitting a head gave.
 
@@ -46,6 +59,7 @@ def fit_head(
     task: Task,
     *,
     groups: Sequence[Any] | None = None,
+    views: Views | None = None,
     seed: int = 0,
 ) -> HeadFit:
     """Fits `head` in place by L-BFGS on all examples, under the L2 penalty that held-out examples prefer.
@@ -61,13 +75,18 @@ def fit_head(
         target: Encoded targets of the same examples.
         task: Says what the loss is.
         groups: What must not sit on two sides of a fold.
+        views: Fitted on beside the examples; an example is held out with its own, and only examples are answered.
         seed: Seeds the folds.
 
     Raises:
         TrainingError: Features that are not finite.
     """
-    x = torch.from_numpy(np.array(features, dtype=np.float32))
-    y = torch.from_numpy(np.asarray(target))
+    n = len(target)
+    # An example comes first, its views after all examples.
+    of = np.concatenate([np.arange(n), views.of]) if views is not None else np.arange(n)
+    stacked = np.concatenate([features, views.values]) if views is not None else features
+    x = torch.from_numpy(np.array(stacked, dtype=np.float32))
+    y = torch.from_numpy(np.asarray(target)[of])
     if not torch.isfinite(x).all():
         raise TrainingError(
             "The features of the frozen backbone are not finite, so no head can be fitted on them. "
@@ -79,7 +98,8 @@ def fit_head(
     folds = list(_folds(target, groups, seed))
     penalty, held_out = DEFAULT_PENALTY, None
     if folds:
-        penalty, held_out = _choose(start, x, y, task, folds)
+        folds = [(np.flatnonzero(np.isin(of, fit)), held) for fit, held in folds]
+        penalty, held_out = _choose(start, x, y, task, folds, n)
     loss = _minimise(start, x, y, task, penalty)
     _unstandardise(start, shift, scale)
     head.load_state_dict(start.state_dict())
@@ -90,9 +110,9 @@ def fit_head(
 
 
 def _choose(
-    head: nn.Module, x: Tensor, y: Tensor, task: Task, folds: list[tuple[np.ndarray, np.ndarray]]
+    head: nn.Module, x: Tensor, y: Tensor, task: Task, folds: list[tuple[np.ndarray, np.ndarray]], n: int
 ) -> tuple[float, np.ndarray]:
-    """The penalty with the lowest held-out loss, and the held-out logits under it."""
+    """The penalty with the lowest held-out loss over the first n rows, and their held-out logits under it."""
     logits: dict[float, Tensor] = {}
     for fit, held in folds:
         model = copy.deepcopy(head)
@@ -101,8 +121,8 @@ def _choose(
             _minimise(model, x[fit], y[fit], task, penalty)
             with torch.no_grad():
                 out = model(x[held])
-            logits.setdefault(penalty, out.new_zeros(len(x), out.shape[1]))[held] = out
-    losses = {penalty: float(task.loss(out, y)) for penalty, out in logits.items()}
+            logits.setdefault(penalty, out.new_zeros(n, out.shape[1]))[held] = out
+    losses = {penalty: float(task.loss(out, y[:n])) for penalty, out in logits.items()}
     best = min(losses, key=lambda penalty: losses[penalty])
     return best, logits[best].numpy()
 

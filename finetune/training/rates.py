@@ -56,6 +56,16 @@ def module_stages(module: nn.Module) -> tuple[Stage, ...]:
     return tuple(Stage(s.name, tuple(name.removeprefix("body.") for name in s.parameters)) for s in stages)
 
 
+def phase_steps(trainer: Any, epochs: int) -> int:
+    """Optimizer steps of a whole phase, of which a trainer may run only the first part.
+
+    Args:
+        trainer: Lightning's, as it fits the phase.
+        epochs: Length of the phase.
+    """
+    return round(int(trainer.estimated_stepping_batches) * epochs / (trainer.max_epochs or epochs))
+
+
 def cosine(step: int, *, steps: int, warmup: int) -> float:
     """The share of its rate that a group gets at a step: a linear rise, then half a cosine down to 0.
 

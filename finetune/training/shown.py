@@ -62,6 +62,8 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         if len(learning) > 1 and phase.layer_decay < 1:
             rate += f" down to {phase.lr * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
         rate += f", not scaled with the batch; cosine, {plan.warmup:.0%} warm-up"
+        if phase.ema:
+            rate += f"; weights averaged over {phase.ema:.0%} of the steps"
     return {
         "phase": phase.name,
         "learns": _stages(learning, network),
@@ -70,8 +72,15 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         "rate": rate,
         "batch": batch,
         "norms": _norms(norms, moving),
-        "augment": "none (features are computed once)" if phase.on == "features" else phase.augment,
+        "augment": _augment(phase),
     }
+
+
+def _augment(phase: Phase) -> str:
+    if phase.on == "pictures":
+        return phase.augment
+    varied = f", and {phase.views} {phase.augment} versions of each picture" if phase.views else ""
+    return f"features are computed once{varied}" if varied else "none (features are computed once)"
 
 
 def _stages(learning: Sequence[object], network: Network) -> str:

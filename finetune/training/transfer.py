@@ -13,15 +13,18 @@ from safetensors.torch import load_file
 from ..data.examples import Examples
 from ..data.loaders import make_loader
 from ..errors import TrainingError
-from ..features import Values
+from ..features import Values, device_for, view_features
 from ..models.network import Network
 from ..tasks.base import HIGHER_IS_BETTER, Task
 from ..types import Stage
 from .offers import Candidate, Surroundings, add_row, write_state
 from .plan import Phase, Plan
-from .probe import HeadFit, fit_head
+from .probe import HeadFit, Views, fit_head
 
 Say = Callable[[str], None]
+
+MOST_VIEWED = 5_000
+"""Training pictures beyond which a head is fitted without varied versions: they are variety enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ def transfer(
     stopped = False
     for index, phase in enumerate(phases):
         if phase.on == "features":
-            fitted = _fit_on_features(network, task, lesson, plan, say)
+            fitted = _fit_on_features(network, task, lesson, plan, phase, around, say)
             offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
         else:
             try:
@@ -124,12 +127,22 @@ def transfer(
     )
 
 
-def _fit_on_features(network: Network, task: Task, lesson: Lesson, plan: Plan, say: Say) -> HeadFit:
+def _fit_on_features(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, say: Say
+) -> HeadFit:
     assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
     groups = list(lesson.examples.table["group"].iloc[lesson.train])
+    views = None
+    if phase.views and len(lesson.train) <= MOST_VIEWED:
+        values = view_features(
+            network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views, seed=plan.seed,
+            batch_size=plan.batch_size, workers=around.machine.workers, device=device_for(around.machine.accelerator),
+        )  # fmt: skip
+        views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
     fitted = fit_head(
-        network.head, lesson.features.at(lesson.train), lesson.target[lesson.train], task, groups=groups, seed=plan.seed
-    )
+        network.head, lesson.features.at(lesson.train), lesson.target[lesson.train], task, groups=groups, views=views,
+        seed=plan.seed,
+    )  # fmt: skip
     how = f"chosen by {fitted.folds} folds of the training part" if fitted.folds else "by default: too few for folds"
     say(f"  head fitted to convergence, L2 penalty {fitted.penalty:.2g} {how}")
     return fitted
