@@ -107,7 +107,8 @@ class Plan:
             mirrored road turns the other way.
         sampler: "shuffle" takes each training picture once an epoch; "balanced" each class equally often, "sqrt" in
             proportion to the square root of its frequency, as many pictures in all. Of several labels the rarest
-            of a picture counts. A head that is fitted on features takes each picture once in any case.
+            of a picture counts. A head that is fitted on features takes each picture once in any case. The metric to
+            monitor is then "balanced_accuracy": plain accuracy prefers weights that favour the frequent classes.
         mixup: Alpha of mixup (Zhang et al. 2018, arXiv 1710.09412), which blends pictures and targets of a batch two
             by two in steps on pictures; 0 for none. By default 0.4 where "lp-ft" moves a backbone under classes or
             labels, since a head that fits its training pictures already would else only grow sure of itself.
