@@ -100,7 +100,18 @@ def test_rooms_import_one_way(name):
 
 
 def test_every_room_has_its_rule():
-    free = {"__init__", "__main__", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator"}  # at the top: they may know everybody
+    free = {
+        "__init__",
+        "__main__",
+        "cli",
+        "demo",
+        "fit",
+        "folds",
+        "gather",
+        "record",
+        "run",
+        "estimator",
+    }  # at the top: they may know everybody
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 

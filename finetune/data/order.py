@@ -94,13 +94,15 @@ def _dates(texts: Sequence[str]) -> list[int | None]:
 
 
 def _read_dates(texts: Sequence[str], way: dict[str, Any]) -> pd.Series[Any] | None:
-    with warnings.catch_warnings():
-        # Without a format that fits the first date pandas would guess anew for each row, and warns of it.
-        warnings.simplefilter("error")
+    # Recorded, for as an error it would be raised where nobody can catch it.
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         try:
-            return pd.Series(pd.to_datetime(list(texts), errors="coerce", utc=True, **way))
-        except (UserWarning, ValueError):
+            read = pd.Series(pd.to_datetime(list(texts), errors="coerce", utc=True, **way))
+        except ValueError:
             return None
+    # Without a format that fits the first date pandas guesses anew for each row, now the day first, now the month.
+    return None if any("Could not infer format" in str(warning.message) for warning in told) else read
 
 
 def _nanoseconds(read: pd.Series[Any]) -> list[int | None]:

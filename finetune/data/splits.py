@@ -182,12 +182,22 @@ def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how
     if how.sequences:
         inside = set(rows.tolist())
         sequences = [np.array([row for row in one if row in inside], np.int64) for one in how.sequences]
+        _check_stretches(places, list(kept))
         places = leave_gap(places, sequences, how.gap)
     names = np.array([*kept, ""], dtype=object)
     part = names[places[rows]].astype("<U10")
     notes = [] if "test" in kept or "test" not in shares else ["There is no test part, as test=0 asks."]
     notes += _order_notes(part, how, len(set(units)))
     return part, notes + _thin_notes(examples.table["target"].iloc[rows].tolist(), part, examples.kind, list(kept))
+
+
+def _check_stretches(places: np.ndarray, parts: list[Part]) -> None:
+    empty = [name for number, name in enumerate(parts) if not (places == number).any()]
+    if empty:
+        raise DataError(
+            f"There are too few stretches for the parts {listing(parts)}: none is left for {listing(empty)}. Expected "
+            "several a part: more --stretches. Copies of one picture join the stretches that they lie in."
+        )
 
 
 def _order_notes(part: np.ndarray, how: _How, units: int) -> list[str]:
