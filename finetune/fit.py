@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .data.options import Data
+from .data.options import DIVIDING, Data
 from .errors import ConfigError
 from .recipe import Recipe, read_recipe, recipe_from
 
@@ -167,6 +167,7 @@ def fit(
     whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
     from rich.console import Console
 
+    from .data.recorded import recorded_beside
     from .folder import check_out
     from .report.printed import Talk
 
@@ -175,10 +176,13 @@ def fit(
     from .folds import run_folds
     from .run import Doors, run
 
+    # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
+    anew = any(words[name] is not None for name in DIVIDING)
+    recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
     talk = Talk(Console() if verbose is True else verbose or None)
     doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
     run_it = run if whole.data.folds is None else run_folds
-    return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors)
+    return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded)
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .data.folding import fold_examples
+from .data.recorded import keep_recorded
 from .data.splits import Splits, write_splits
 from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, run_folder, write_json
 from .gather import Material, gather, write_recipe
@@ -27,7 +28,10 @@ from .training.machine import Machine
 from .training.transfer import Lesson
 
 
-def run_folds(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors) -> Model:
+def run_folds(
+    recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors,
+    recorded: pd.DataFrame | None = None,
+) -> Model:  # fmt: skip
     """Makes one model from several runs, each of which holds out another fold of the examples.
 
     Each fold is an ordinary run in a folder of its own, `fold-1` and so on, with the fold as its validation part. The
@@ -39,6 +43,7 @@ def run_folds(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: 
         overwrite: Whether an earlier run there may be replaced.
         talk: Where progress is told.
         doors: For Lightning's Trainer; each fold has callbacks of its own, copies of these.
+        recorded: The folds of an earlier run, which hold for the examples that it had.
 
     Raises:
         FinetuneError: Anything the user can mend.
@@ -47,7 +52,7 @@ def run_folds(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: 
     machine = Machine.of(recipe.plan)
     with run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
-        splits = _divide(material, folder)
+        splits = _divide(material, folder, recorded)
         write_splits(folder / SPLITS, material.examples, splits)
         learned, stopped = _all_folds(material, splits, folder, talk, doors)
         model = _averaged(material, splits, learned, folder, talk, stopped=stopped)
@@ -56,10 +61,12 @@ def run_folds(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: 
     return model
 
 
-def _divide(material: Material, folder: Path) -> Splits:
+def _divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> Splits:
     data = material.recipe.data
     assert data.folds is not None  # noqa: S101  # who comes here asked for folds
     splits = fold_examples(material.examples, data.folds, seed=material.recipe.plan.seed, clusters=material.clusters)
+    if recorded is not None:
+        splits = keep_recorded(material.examples, splits, recorded)
     assert splits.fold is not None  # noqa: S101
     sides = np.array([f"fold {number}" if number else "test" for number in splits.fold])
     return without_leaks(material, splits, sides, folder)

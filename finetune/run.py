@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from .data.examples import Examples
 from .data.labels import Labels
 from .data.leaks import find_leaks, refuse
+from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
@@ -59,7 +61,10 @@ class Learned:
     answer: np.ndarray
 
 
-def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors) -> Model:
+def run(
+    recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors,
+    recorded: pd.DataFrame | None = None,
+) -> Model:  # fmt: skip
     """Makes a model from a recipe.
 
     Args:
@@ -68,6 +73,7 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
         overwrite: Whether an earlier run there may be replaced.
         talk: Where progress is told.
         doors: For Lightning's Trainer.
+        recorded: The split of an earlier run, which holds for the examples that it had.
 
     Raises:
         FinetuneError: Anything the user can mend.
@@ -77,14 +83,14 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
     machine = Machine.of(recipe.plan)
     with run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
-        splits = divide(material, folder)
+        splits = divide(material, folder, recorded)
         model = learn(material, splits, folder, talk, doors).model
     if out is None:
         own(model)
     return model
 
 
-def divide(material: Material, folder: Path) -> Splits:
+def divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> Splits:
     """Who learns, who chooses, who is looked at once at the end; and what leaks between them."""
     data, examples = material.recipe.data, material.examples
     probing = all(phase.on == "features" for phase in material.phases)
@@ -92,6 +98,8 @@ def divide(material: Material, folder: Path) -> Splits:
         examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=not probing,
         clusters=material.clusters, order=data.order, stretches=data.stretches, gap=data.gap,
     )  # fmt: skip
+    if recorded is not None:
+        splits = keep_recorded(examples, splits, recorded)
     return without_leaks(material, splits, splits.part, folder)
 
 

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from ..errors import ConfigError
 
+DIVIDING = ("split", "group", "group_from", "validation", "test", "order", "stretches", "gap", "folds")
+"""The options that say how examples are divided."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
