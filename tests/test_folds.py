@@ -28,6 +28,12 @@ def folded(textures, tmp_path_factory):
     return ft.fit(textures, **QUICK, folds=FOLDS, out=tmp_path_factory.mktemp("runs") / "folded")
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Twelve pictures of three kinds; nobody writes to them."""
+    return class_folders(tmp_path_factory.mktemp("few"), count=4)
+
+
 def rows_of(path):
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -80,7 +86,7 @@ def test_it_comes_back_from_the_run_and_from_the_model_folder_wherever_that_is(f
         pd.testing.assert_frame_equal(ft.load(folder).predict(textures), expected, check_exact=True)
     assert ft.load(folded.folder).metrics == folded.metrics
     assert ft.load(folded.folder).evaluate(textures)["test"]["accuracy"]["n"] == 36
-    assert folded.facts["ensemble"] if "ensemble" in folded.facts else ft.load(moved).facts["ensemble"]
+    assert ft.load(moved).facts["ensemble"] == ["fold-1", "fold-2", "fold-3"]
 
 
 def test_a_member_that_was_exchanged_is_refused(folded, tmp_path):
@@ -125,12 +131,11 @@ def test_several_networks_as_one_answer_with_the_mean_answer(name, options):
     assert np.ptp(each, axis=0).max() > 1e-3, "members that agree would show nothing"
 
 
-def test_numbers_and_labels_are_folded_too(textures, tmp_path):
-    files = sorted(textures.glob("*/*.png"))
+def test_numbers_and_labels_are_folded_too(few, tmp_path):
+    files = sorted(few.glob("*/*.png"))
     numbers = pd.DataFrame({"path": [str(f) for f in files], "y": [float(int(f.stem) % 4) / 2 for f in files]})
     model = ft.fit(numbers, **QUICK, task="regress", image="path", target="y", folds=2, out=tmp_path / "numbers")
-    assert model.metrics["validation"]["rmse"]["n"] == 36
-    assert len({ft.load(tmp_path / "numbers" / f"fold-{n}").task.labels.center for n in (1, 2)}) >= 1
+    assert model.metrics["validation"]["rmse"]["n"] == 12
     members = [ft.load(tmp_path / "numbers" / f"fold-{n}").predict(files)["label"] for n in (1, 2)]
     np.testing.assert_allclose(
         ft.load(tmp_path / "numbers").predict(files)["label"], np.mean(members, axis=0), rtol=1e-4
@@ -158,22 +163,22 @@ def test_a_given_test_part_is_looked_at_once_by_the_mean_of_all(tmp_path):
         assert list(ft.load(tmp_path / "run" / fold).metrics) == ["validation"]
 
 
-def test_groups_stay_together_and_what_cannot_be_read_is_left_out(textures, tmp_path, capsys):
-    data = shutil.copytree(textures, tmp_path / "data")
+def test_groups_stay_together_and_what_cannot_be_read_is_left_out(tmp_path, capsys):
+    data = class_folders(tmp_path / "data", count=6, kinds=KINDS[:2])
     (data / "rings" / "0.png").write_bytes(b"no picture")
     words = ["fit", str(data), *QUICK_WORDS, "--folds", "3", "--group-from", r"^(\d)", "--out", str(tmp_path / "run")]
     assert call(words) == 2
-    assert "1 of 36 pictures cannot be read" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert "1 of 12 pictures cannot be read" in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert call([*words, "--on-corrupt", "skip"]) == 0
     rows = rows_of(tmp_path / "run" / "splits.csv")
-    assert len(rows) == 35
+    assert len(rows) == 11
     groups = pd.DataFrame(rows).groupby("group")["fold"].nunique()
-    assert len(groups) == 10 and (groups == 1).all()
+    assert len(groups) == 6 and (groups == 1).all()
 
 
-def test_folds_of_a_method_with_epochs_are_runs_of_it(textures, tmp_path):
-    words = {**QUICK, "method": "lp-ft", "epochs": 1, "batch_size": 8}
-    model = ft.fit(textures, **words, folds=2, out=tmp_path / "run")
+def test_folds_of_a_method_with_epochs_are_runs_of_it(few, tmp_path):
+    words = {**QUICK, "method": "lp-ft", "epochs": 1, "batch_size": 4}
+    model = ft.fit(few, **words, folds=2, out=tmp_path / "run")
     for number in (1, 2):
         assert [row["epoch"] for row in rows_of(tmp_path / "run" / f"fold-{number}" / "metrics.csv")] == ["0", "1"]
     assert [one["phase"] for one in model.facts["chosen"]] and len(model.facts["chosen"]) == 2
@@ -198,30 +203,30 @@ def stopping(monkeypatch):
     return at
 
 
-def test_ctrl_c_keeps_the_folds_that_ended(textures, tmp_path, stopping, capsys):
+def test_ctrl_c_keeps_the_folds_that_ended(few, tmp_path, stopping, capsys):
     stopping(3, KeyboardInterrupt())
-    assert call(["fit", str(textures), *QUICK_WORDS, "--folds", "3", "--out", str(tmp_path / "run")]) == 130
+    assert call(["fit", str(few), *QUICK_WORDS, "--folds", "3", "--out", str(tmp_path / "run")]) == 130
     names = {entry.name for entry in (tmp_path / "run").iterdir()}
     assert {"fold-1", "fold-2", "model", "metrics.json"} <= names and "fold-3" not in names
     loaded = ft.load(tmp_path / "run")
-    assert loaded.stopped and loaded.metrics["validation"]["accuracy"]["n"] == 24
+    assert loaded.stopped and loaded.metrics["validation"]["accuracy"]["n"] == 8
     assert "2 of 3 folds were run" in (tmp_path / "run" / "report.md").read_text()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ft.TrainingError("The loss became nan.")])
-def test_a_run_that_comes_to_nothing_leaves_nothing(textures, tmp_path, stopping, error):
+def test_a_run_that_comes_to_nothing_leaves_nothing(few, tmp_path, stopping, error):
     stopping(1 if isinstance(error, KeyboardInterrupt) else 2, error)
-    code = call(["fit", str(textures), *QUICK_WORDS, "--folds", "3", "--out", str(tmp_path / "runs" / "x")])
+    code = call(["fit", str(few), *QUICK_WORDS, "--folds", "3", "--out", str(tmp_path / "runs" / "x")])
     assert code == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_earlier_run_in_folds_is_replaced_only_when_asked_and_is_back_after_a_failure(
-    folded, textures, tmp_path, stopping
+    folded, few, tmp_path, stopping
 ):
     out = shutil.copytree(folded.folder, tmp_path / "run")
     before = contents(out)
-    words = ["fit", str(textures), *QUICK_WORDS, "--folds", "2", "--out", str(out)]
+    words = ["fit", str(few), *QUICK_WORDS, "--folds", "2", "--out", str(out)]
     assert call(words) == 2 and contents(out) == before
     assert call([*words, "--overwrite"]) == 0 and not (out / "fold-3").exists()
     before = contents(out)
@@ -268,3 +273,32 @@ def test_leaks_are_refused_a_line_each_or_said_first_of_all(torn, number, tmp_pa
     assert json.loads((tmp_path / "run" / "model" / "finetune.json").read_text())["leaks"] == 12
     assert len(rows_of(tmp_path / "run" / "leaks.csv")) == 12
     assert call([*words, "--allow-leaks", "--overwrite"]) == 0
+
+
+# In order
+
+
+def test_frames_of_a_drive_are_cut_into_stretches_on_the_command_line(few, tmp_path, capsys):
+    files = sorted(few.glob("*/*.png"), key=lambda file: (file.stem, file.parent.name))
+    table = "".join(f"{file},{number % 5 / 4}\n" for number, file in enumerate(files))
+    (tmp_path / "log.csv").write_text(table)
+    words = ["fit", str(tmp_path / "log.csv"), *QUICK_WORDS, "--no-header", "--image", "0", "--target", "1"]
+    words += ["--task", "regress", "--order", "row", "--stretches", "6", "--validation", "0.3", "--test", "0"]
+    assert call([*words, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    parts = [row["split"] for row in rows_of(tmp_path / "run" / "splits.csv")]
+    assert all(parts[row] == parts[row + 1] for row in range(0, 12, 2)) and set(parts) == {"train", "validation"}
+    assert "6 stretches of neighbours" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_an_order_that_is_not_there_is_refused_before_any_picture_is_read(few, tmp_path, capsys, monkeypatch):
+    import finetune.gather
+
+    monkeypatch.setattr(finetune.gather, "_read_all", None)
+    words = ["fit", str(few), *QUICK_WORDS, "--order", "taken", "--out", str(tmp_path / "run")]
+    assert call(words) == 2 and 'no column "taken" (order)' in capsys.readouterr().err
+
+
+def test_a_class_that_begins_after_training_is_refused_with_its_name(few, tmp_path, capsys):
+    words = ["fit", str(few), *QUICK_WORDS, "--order", "row", "--out", str(tmp_path / "run")]
+    assert call(words) == 2
+    assert "no training picture of stripes: its examples are all on the other side" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -297,3 +298,13 @@ def test_patients_of_the_chest_x_rays_stay_on_one_side(shared_data):
     sides = pd.DataFrame({"group": examples.table["group"], "part": splits.part}).dropna()
     assert (sides.groupby("group")["part"].nunique() == 1).all()
     assert Counter(splits.part) == {"train": 140, "validation": 30, "test": 30}
+
+
+def test_a_real_drive_is_cut_into_stretches_with_free_borders(shared_data):
+    data = Data(source=str(shared_data / "driving" / "driving_log.csv"), no_header=True, image="0", target="3")
+    examples = read_examples(data)
+    splits = split_examples(examples, order="row", stretches=20, gap=3)
+    borders = sum(one != other for one, other in pairwise(p for p in splits.part if p))
+    runs = sum(one != other for one, other in pairwise(splits.part))
+    assert set(splits.part) == {*PARTS, ""} and runs == 2 * borders, "between two parts lies what is in none"
+    assert Counter(splits.part)[""] == 6 * borders
