@@ -143,8 +143,7 @@ def _parsed(words: dict[str, Any]) -> dict[str, Any]:
     if isinstance(out.get("class_weight"), str) and "=" in out["class_weight"]:
         pairs = dict(_pair(text) for text in out["class_weight"].split(","))
         out["class_weight"] = pairs
-    if out.get("no_header") is False:
-        out["no_header"] = None
+    out |= {flag: None for flag in ("no_header", "allow_leaks") if out.get(flag) is False}
     return out
 
 

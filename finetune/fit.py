@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .data.options import Data
+from .data.options import DIVIDING, Data
 from .errors import ConfigError
 from .recipe import Recipe, read_recipe, recipe_from
 
@@ -67,6 +67,11 @@ def fit(
     validation: float | None = None,
     test: float | None = None,
     on_corrupt: Literal["stop", "skip"] | None = None,
+    order: str | None = None,
+    stretches: int | None = None,
+    gap: int | None = None,
+    folds: int | None = None,
+    allow_leaks: bool | None = None,
     seed: int | None = None,
     accelerator: str | None = None,
     devices: int | str | Sequence[int] | None = None,
@@ -136,6 +141,11 @@ def fit(
         validation: Share of the examples for validation, where no split is given [0.15].
         test: Share of the examples for the test part, where no split is given [0.15].
         on_corrupt: "stop" with the list of pictures that cannot be read, or "skip" them and say how many [stop].
+        order: Column of times or numbers, or "row": the earliest examples train, the latest are the test part.
+        stretches: Cuts each sequence into so many stretches of neighbours in `order`, and deals those out.
+        gap: Examples that are left out on each side of a border between two parts in `order` [0].
+        folds: So many runs, each holding out other examples; the model averages theirs.
+        allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
         seed: One seed, one result [0].
         accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].
         devices: How many, or which, or "auto" [auto].
@@ -173,16 +183,22 @@ def fit(
     whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
     from rich.console import Console
 
+    from .data.recorded import recorded_beside
     from .folder import check_out
     from .report.printed import Talk
 
     if out is not None:
         check_out(Path(out).absolute(), overwrite=overwrite)
+    from .folds import run_folds
     from .run import Doors, run
 
+    # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
+    anew = any(words[name] is not None for name in DIVIDING)
+    recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
     talk = Talk(Console() if verbose is True else verbose or None)
     doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
-    return run(whole, out, overwrite=overwrite, talk=talk, doors=doors)
+    run_it = run if whole.data.folds is None else run_folds
+    return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded)
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:

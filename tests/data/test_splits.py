@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -7,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune.data.examples import Examples, read_examples
+from finetune.data.folding import fold_examples
 from finetune.data.options import Data
 from finetune.data.splits import read_splits, split_examples, write_splits
-from finetune.errors import DataError
+from finetune.errors import ConfigError, DataError
 from finetune.types import PARTS
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -176,9 +178,100 @@ def test_a_lone_train_part_is_divided_like_an_unsplit_source():
     assert set(splits.part) == set(PARTS) and "Only a train part" in splits.notes[0]
 
 
-def test_given_parts_that_tear_a_group_are_refused():
-    with pytest.raises(DataError, match=r"1 groups are in several .* p1"):
-        split_examples(make(["a", "b"] * 2, groups=["p1", None, None, "p1"], split=["train", "train", "test", "test"]))
+def in_clusters(examples):
+    """Cluster numbers for examples: some of them share one."""
+    return st.lists(st.integers(0, 12), min_size=len(examples), max_size=len(examples)).map(
+        lambda drawn: np.array([n if n < 4 else 100 + row for row, n in enumerate(drawn)])
+    )
+
+
+def crossed(examples, clusters, part):
+    """The groups and clusters that lie on two sides."""
+    sides = pd.DataFrame({"group": examples.table["group"], "cluster": clusters, "part": part})
+    return [
+        name
+        for column in ("group", "cluster")
+        for name, own in sides.dropna(subset=[column]).groupby(column)["part"]
+        if own.nunique() > 1
+    ]
+
+
+@quick
+@given(sources(), st.integers(0, 3), st.data())
+def test_no_cluster_crosses_and_its_numbers_and_the_order_of_rows_do_not_matter(examples, seed, data):
+    clusters = data.draw(in_clusters(examples))
+    splits = split_examples(examples, seed=seed, clusters=clusters)
+    assert not crossed(examples, clusters, splits.part)
+    order = data.draw(st.permutations(range(len(examples))))
+    again = split_examples(examples.take(order), seed=seed, clusters=1000 - clusters[order])
+    assert list(again.part) == list(splits.part[order])
+
+
+def test_clusters_of_one_each_change_nothing():
+    examples = make(by_class([20, 9]), groups=["p", "p", "q", None] + [None] * 25)
+    splits = split_examples(examples, clusters=np.arange(29))
+    assert list(splits.part) == list(split_examples(examples).part)
+
+
+@quick
+@given(sources(), st.integers(2, 6), st.integers(0, 3), st.data())
+def test_every_example_is_held_out_once_and_no_group_or_cluster_is_on_two_sides(examples, folds, seed, data):
+    clusters = data.draw(in_clusters(examples))
+    try:
+        splits = fold_examples(examples, folds, seed=seed, clusters=clusters)
+    except DataError as error:
+        assert "folds" in str(error) or "in one group" in str(error)
+        return
+    held = [splits.holding_out(fold).indices("validation") for fold in range(1, folds + 1)]
+    assert sorted(np.concatenate(held)) == list(range(len(examples))) and all(len(rows) for rows in held)
+    assert not crossed(examples, clusters, splits.fold)
+    for fold in range(1, folds + 1):
+        part = splits.holding_out(fold).part
+        assert set(part) == {"train", "validation"}
+        if examples.kind == "class":
+            assert set(np.array(examples.targets)[part == "train"]) == set(examples.targets)
+    order = data.draw(st.permutations(range(len(examples))))
+    again = fold_examples(examples.take(order), folds, seed=seed, clusters=clusters[order])
+    assert list(again.fold) == list(splits.fold[order])
+
+
+@quick
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=8), st.integers(2, 6), st.integers(0, 3))
+def test_folds_are_even_within_one_example_in_all_and_in_each_class(sizes, folds, seed):
+    if sum(sizes) < folds:
+        return
+    examples = make(by_class(sizes))
+    fold = fold_examples(examples, folds, seed=seed).fold
+    for rows in ([True] * len(fold), *(np.array(examples.targets) == f"c{n}" for n in range(len(sizes)))):
+        counts = [int((fold[rows] == number).sum()) for number in range(1, folds + 1)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_folds_of_groups_have_the_mix_of_the_whole_as_far_as_groups_allow():
+    rng = np.random.default_rng(0)
+    groups = [str(g) for g in rng.integers(0, 80, 600)]
+    targets = [("rare" if int(g) % 8 == 0 else "common") for g in groups]
+    fold = fold_examples(make(targets, groups=groups), 4).fold
+    rare = np.array(targets) == "rare"
+    for number in range(1, 5):
+        assert abs((fold == number).mean() - 0.25) < 0.03
+        assert abs((fold[rare] == number).mean() - 0.25) < 0.08
+
+
+def test_a_given_test_part_is_in_no_fold_and_a_given_validation_part_is_refused():
+    split = given_parts({"train": 12, "test": 4})
+    splits = fold_examples(make(["a", "b"] * 8, split=split), 3)
+    assert list(splits.part) == split and list(splits.fold[12:]) == [0] * 4
+    assert set(splits.holding_out(1).part[12:]) == {""}
+    with pytest.raises(ConfigError, match="folds and a validation part"):
+        fold_examples(make(["a", "b"] * 8, split=given_parts({"train": 12, "validation": 4})), 3)
+
+
+def test_folds_that_cannot_be_filled_or_learned_from_are_refused():
+    with pytest.raises(DataError, match="3 examples or groups to hold out for 4 folds"):
+        fold_examples(make(["a", "b"] * 6, groups=["p", "q", "r"] * 4), 4)
+    with pytest.raises(DataError, match="All examples of b are in one group"):
+        fold_examples(make(["a"] * 8 + ["b"] * 4, groups=[None] * 8 + ["p"] * 4), 3)
 
 
 def test_splits_are_written_as_promised_and_read_back(tmp_path):
@@ -205,3 +298,13 @@ def test_patients_of_the_chest_x_rays_stay_on_one_side(shared_data):
     sides = pd.DataFrame({"group": examples.table["group"], "part": splits.part}).dropna()
     assert (sides.groupby("group")["part"].nunique() == 1).all()
     assert Counter(splits.part) == {"train": 140, "validation": 30, "test": 30}
+
+
+def test_a_real_drive_is_cut_into_stretches_with_free_borders(shared_data):
+    data = Data(source=str(shared_data / "driving" / "driving_log.csv"), no_header=True, image="0", target="3")
+    examples = read_examples(data)
+    splits = split_examples(examples, order="row", stretches=20, gap=3)
+    borders = sum(one != other for one, other in pairwise(p for p in splits.part if p))
+    runs = sum(one != other for one, other in pairwise(splits.part))
+    assert set(splits.part) == {*PARTS, ""} and runs == 2 * borders, "between two parts lies what is in none"
+    assert Counter(splits.part)[""] == 6 * borders
