@@ -93,8 +93,8 @@ def asymmetric(
 ) -> Tensor:
     """Binary cross-entropy to which easy negatives hardly count, and very easy ones not at all.
 
-    It is Ben-Baruch et al. 2021 (arXiv 2009.14119) with their powers: the positives are those of plain cross-entropy.
-    On them timm's form of it stops learning where p is below 1e-8, which is why it is written again.
+    It is Ben-Baruch et al. 2021 (arXiv 2009.14119) with a power of 0 for the positives, which are those of plain
+    cross-entropy. On them timm's form stops learning where p is below 1e-8, which is why it is written again.
 
     Args:
         logits: Unbounded.
