@@ -185,8 +185,8 @@ def _show(
     spec = network.spec
     talk.say(f"{len(lesson.examples)} examples: " + ", ".join(f"{n} {part}" for part, n in counts.items()))
     talk.say(
-        f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, crop {spec.crop_pct:g}, "
-        f"mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+        f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, {spec.crop_mode} "
+        f"{spec.crop_pct:g}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
     )
     for note in notes:
         talk.say(f"  {note}")
