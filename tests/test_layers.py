@@ -17,7 +17,8 @@ SOURCES = {
 LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()) for name in SOURCES}
 
 VALUES = (
-    *("data.steps", "data.policies", "data.options", "models.options", "tasks.options", "training.plan", "recipe", "fit", "cli", "errors", "types"),
+    *("data.steps", "data.policies"),
+    *("data.options", "models.options", "tasks.options", "training.plan", "recipe", "fit", "cli", "errors", "types"),
     *("files", "folder", "__init__", "__main__"),
 )
 HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}

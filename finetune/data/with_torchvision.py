@@ -47,7 +47,7 @@ def _warp(picture: Tensor, mean: Sequence[float], matrix: Matrix, border: str) -
     # From the place in the result to that in the picture; pixels have their centres at .5 here and at 0 in `Matrix`.
     off = margin + 0.5
     coefficients = [a, b, c + off - (a + b) * off, d, e, f + off - (d + e) * off, 0.0, 0.0]
-    warped = F.perspective(moved, None, None, coefficients=coefficients)
+    warped: Tensor = F.perspective(moved, None, None, coefficients=coefficients)
     warped = warped[:, margin : margin + height, margin : margin + width].add(colour).clamp_(0, _white(picture))
     return warped.round_().to(picture.dtype) if picture.dtype == torch.uint8 else warped
 
