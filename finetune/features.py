@@ -162,6 +162,7 @@ def view_features(
     *,
     policy: str,
     views: int,
+    engine: str = "albumentations",
     seed: int = 0,
     batch_size: int = 32,
     workers: int = 0,
@@ -176,6 +177,7 @@ def view_features(
         examples: The pictures; each of them can be read.
         policy: How pictures are varied.
         views: How many versions of each.
+        engine: The library that varies them.
         seed: Fixes them.
         batch_size: Versions at a time.
         workers: Processes that read.
@@ -187,12 +189,19 @@ def view_features(
         (views * n, ...) float32: the first version of each of the n pictures, then the second of each, and so on.
     """
     folder = _folder(cache)
-    path = folder / f"{_key(network, examples, policy, views, seed, *_versions('albumentations'))}.npy"
+    path = folder / f"{_key(network, examples, policy, views, engine, seed, *_versions('albumentations'))}.npy"
     known = network.origin.library != "module"
     if known and (values := _kept(path, views * len(examples))) is not None:
         return values
     loader = view_loader(
-        examples, network.spec, policy=policy, views=views, batch_size=batch_size, seed=seed, workers=workers
+        examples,
+        network.spec,
+        policy=policy,
+        views=views,
+        engine=engine,
+        batch_size=batch_size,
+        seed=seed,
+        workers=workers,
     )
     with _ready(network, device or torch.device("cpu")) as on:
         found = []

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
+from .policies import ENGINES
 from .readers import read_ahead, read_image
 from .samplers import Place, make_sampler
 from .transforms import TrainTransform, eval_transform, shrink_to, train_transform
@@ -85,16 +86,23 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         examples: The table.
         targets: The targets as numbers, one row an example.
         spec: What the network wants to see.
-        policy: How pictures are varied, a key of `transforms.POLICIES`; "none" gives them as in evaluation.
+        policy: How pictures are varied, a key of `policies.POLICIES`; "none" gives them as in evaluation.
         seed: With the epoch and the row it fixes how a picture is varied, whichever worker does it.
+        engine: The library that varies them, one of `policies.ENGINES`.
+        negate: Whether the target of a mirrored picture changes its sign, as a steering angle does.
     """
 
-    def __init__(self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int) -> None:
+    def __init__(
+        self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int,
+        engine: str = ENGINES[0], negate: bool = False,
+    ) -> None:  # fmt: skip
         self._pictures = examples.pictures()
         self._ids = list(examples.table["id"])
         self._targets = targets
         self._spec = spec
         self._policy = policy
+        self._engine = engine
+        self._negate = negate
         self._seed = seed
         self._shrink_to = shrink_to(spec, policy)
         self._transform: TrainTransform | None = None
@@ -105,13 +113,15 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
     def __getitem__(self, place: Place) -> Sample | UnreadableError:
         row, epoch = place
         if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
-            self._transform = train_transform(self._spec, self._policy)
+            self._transform = train_transform(self._spec, self._policy, engine=self._engine)
         try:
             picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
         except UnreadableError as error:
             return UnreadableError(f"{self._ids[row]}: {error}")
         seed = int(np.random.SeedSequence((self._seed, epoch, row)).generate_state(1)[0])
-        return self._transform(picture, seed), self._targets[row], row
+        varied = self._transform.vary(picture, seed)
+        target = self._targets[row]
+        return varied.picture, -target if self._negate and varied.mirrored else target, row
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_transform": None}
@@ -155,6 +165,8 @@ def make_loader(
     train: bool,
     policy: str = "none",
     sampler: str = "shuffle",
+    engine: str = ENGINES[0],
+    negate: bool = False,
     seed: int = 0,
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
@@ -172,6 +184,8 @@ def make_loader(
         train: Whether to shuffle. A last batch of a single example is then left out.
         policy: How training pictures are varied; not used in evaluation.
         sampler: Which examples an epoch of training takes, a key of `samplers.POWERS`.
+        engine: The library that varies them.
+        negate: Whether the target of a mirrored picture changes its sign.
         seed: Fixes order and variation.
         workers: Processes that decode, at most one a processor; 0 decodes in this one.
         indices: Which rows of the table; all if None.
@@ -179,7 +193,9 @@ def make_loader(
     rows = np.arange(len(examples)) if indices is None else np.asarray(indices, np.int64)
     workers = min(workers, cpu_count())
     return PictureLoader(
-        PictureDataset(examples, targets, spec, policy=policy if train else "none", seed=seed),
+        PictureDataset(
+            examples, targets, spec, policy=policy if train else "none", seed=seed, engine=engine, negate=negate
+        ),
         batch_size=batch_size,
         sampler=make_sampler(rows, targets, sampler=sampler, train=train, batch_size=batch_size, seed=seed),
         num_workers=workers,
@@ -193,7 +209,15 @@ def make_loader(
 
 
 def view_loader(
-    examples: Examples, spec: ImageSpec, *, policy: str, views: int, batch_size: int, seed: int = 0, workers: int = 0
+    examples: Examples,
+    spec: ImageSpec,
+    *,
+    policy: str,
+    views: int,
+    engine: str = ENGINES[0],
+    batch_size: int,
+    seed: int = 0,
+    workers: int = 0,
 ) -> PictureLoader:
     """Varied versions of every picture, in order: the first of each, then the second of each, and so on.
 
@@ -202,13 +226,14 @@ def view_loader(
         spec: What the network wants to see.
         policy: How pictures are varied.
         views: How many versions of each.
+        engine: The library that varies them.
         batch_size: Versions at a time.
         seed: Fixes them.
         workers: As for `make_loader`.
     """
     workers = min(workers, cpu_count())
     return PictureLoader(
-        PictureDataset(examples, np.zeros(len(examples)), spec, policy=policy, seed=seed),
+        PictureDataset(examples, np.zeros(len(examples)), spec, policy=policy, engine=engine, seed=seed),
         batch_size=batch_size,
         sampler=[(row, view) for view in range(views) for row in range(len(examples))],
         num_workers=workers,

@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..data.policies import ENGINES
+from ..data.policies import POLICIES as VARIATIONS
 from ..errors import ConfigError, nearest
 from ..types import Kind
 
 METHODS = ("probe", "full", "head-then-full", "lp-ft")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
-POLICIES = ("auto", "none", "mild", "natural", "document", "medical")
+POLICIES = ("auto", *VARIATIONS)
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 
 # Rates of the head by optimizer: (adamw, sgd).
@@ -20,7 +22,7 @@ TUNE_RATE = (1e-4, 1e-2)
 
 # What "lp-ft" does by default, as measured on 243 pictures (docs/architecture.md).
 LP_FT_VIEWS = 4
-TUNE_POLICY = "natural"
+TUNE_POLICY = "standard"
 TUNE_MIXUP = 0.4
 TUNE_EMA = 0.25
 
@@ -54,7 +56,7 @@ class Phase:
     lr: float = 1e-2
     layer_decay: float = 1.0
     norms: Literal["frozen", "train"] = "frozen"
-    augment: str = "mild"
+    augment: str = "light"
     views: int = 0
     ema: float = 0.0
 
@@ -102,9 +104,13 @@ class Plan:
         warmup: Share of a phase's steps in which the rate rises, in [0, 1).
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
-        augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none"; "auto" is
-            "mild", "natural" where "lp-ft" moves the backbone, and for a number "document", which mirrors nothing: a
+        augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
+            "digits", "documents" or "none"; "auto" is "light", "standard" where "lp-ft" moves the
+            backbone, and for a number "documents", which mirrors nothing: a
             mirrored road turns the other way.
+        augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
+        mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
+            angle; "auto" is then "light" for numbers too.
         sampler: "shuffle" takes each training picture once an epoch; "balanced" each class equally often, "sqrt" in
             proportion to the square root of its frequency, as many pictures in all. Of several labels the rarest
             of a picture counts. A head that is fitted on features takes each picture once in any case. The metric to
@@ -146,6 +152,8 @@ class Plan:
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
     augment: str = "auto"
+    augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
+    mirror_target: Literal["keep", "negate"] = "keep"
     sampler: Literal["shuffle", "balanced", "sqrt"] = "shuffle"
     mixup: float | None = None
     cutmix: float = 0.0
@@ -167,13 +175,26 @@ class Plan:
             known = ", ".join(METHODS)
             wrong.append(f'Unknown method "{self.method}". Expected one of {known}.' + nearest(self.method, METHODS))
         if self.augment not in POLICIES:
-            known = ", ".join(POLICIES)
             wrong.append(
-                f'Unknown augment "{self.augment}". Expected one of {known}.' + nearest(self.augment, POLICIES)
+                f'Unknown augment "{self.augment}". Expected one of {", ".join(POLICIES)}.'
+                + nearest(self.augment, POLICIES)
             )
         for name, least in (("epochs", 1), ("head_epochs", 1), ("batch_size", 1), ("accumulate", 1), ("num_nodes", 1)):
             if getattr(self, name) < least:
                 wrong.append(f"{name} must be {least} or more. Got {getattr(self, name)}.")
+        if self.augment_engine not in ENGINES:
+            wrong.append(
+                f'Unknown augment_engine "{self.augment_engine}". Expected one of {", ".join(ENGINES)}.'
+                + nearest(self.augment_engine, ENGINES)
+            )
+        varied = VARIATIONS.get(self.augment)
+        if self.mirror_target == "negate" and varied is not None and "mirror" in varied.never:
+            wrong.append(
+                f'mirror_target "negate" is for pictures that are mirrored, which the augment "{self.augment}" never '
+                "does. Leave one of them out."
+            )
+        if self.mirror_target not in ("keep", "negate"):
+            wrong.append(f'mirror_target must be "keep" or "negate". Got {self.mirror_target!r}.')
         if self.optimizer not in ("auto", "sgd", "adamw"):
             wrong.append(f'optimizer must be "auto", "sgd" or "adamw". Got {self.optimizer!r}.')
         if self.precision not in PRECISIONS:
@@ -241,24 +262,33 @@ class Plan:
         """The plan with the augmentation that suits this kind of target, where the user names none.
 
         Raises:
-            ConfigError: A sampler or a way of mixing that this kind does not have.
+            ConfigError: A sampler, a way of mixing or of mirroring that this kind does not have.
         """
+        wrong = []
+        negate = self.mirror_target == "negate"
+        if negate and kind != "number":
+            wrong.append(
+                f'mirror_target "negate" is for numbers, a steering angle say. The targets are of kind {kind!r}: leave '
+                "it out."
+            )
         if kind == "number" and self.sampler != "shuffle":
-            raise ConfigError(
+            wrong.append(
                 f'The target is a number, which has no classes to balance. Expected sampler="shuffle". '
                 f'Got "{self.sampler}".'
             )
         if kind == "number" and self.cutmix:
-            raise ConfigError(
+            wrong.append(
                 "The target is a number, which a box of another picture does not change by its share. "
                 f"Expected mixup or none. Got cutmix={self.cutmix:g}."
             )
-        mixup = self.mixup
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        mixup, augment = self.mixup, self.augment
         if mixup is None:
             mixup = TUNE_MIXUP if self.method == "lp-ft" and not self.phases and kind != "number" else 0.0
-        return replace(
-            self, mixup=mixup, augment="document" if self.augment == "auto" and kind == "number" else self.augment
-        )
+        if augment == "auto" and kind == "number":
+            augment = "light" if negate else "documents"
+        return replace(self, mixup=mixup, augment=augment)
 
     def build(self, *, pretrained: bool) -> tuple[Phase, ...]:
         """The phases of the method.
@@ -277,7 +307,7 @@ class Plan:
             lr=self.lr or FRESH_RATE[self.optimizer == "sgd"],
             layer_decay=self.layer_decay if pretrained else 1.0,
             norms=norms,
-            augment="mild" if self.augment == "auto" else self.augment,
+            augment="light" if self.augment == "auto" else self.augment,
             ema=self.ema or 0.0,
         )
         # What has a fitted head already starts from a good place, if its backbone is any good.
@@ -287,8 +317,8 @@ class Plan:
             ema=TUNE_EMA if self.ema is None else self.ema,
         )  # fmt: skip
         views = self.views if self.views is not None else LP_FT_VIEWS if self.method == "lp-ft" else 0
-        if self.augment == "none":
-            views = 0  # they would all be the picture itself
+        if self.augment == "none" or self.mirror_target == "negate":
+            views = 0  # they would all be the picture itself; or targets would have to turn with them
         probe = Phase(
             name="probe", learns="head", on="features", views=views, augment=fresh.augment if views else "none"
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..data.policies import policy
 from ..models.network import Network
 from .freeze import learning_stages
 from .machine import Machine
@@ -72,15 +73,16 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         "rate": rate,
         "batch": batch,
         "norms": _norms(norms, moving),
-        "augment": _augment(phase),
+        "augment": _augment(phase, plan),
     }
 
 
-def _augment(phase: Phase) -> str:
-    if phase.on == "pictures":
-        return phase.augment
-    varied = f", and {phase.views} {phase.augment} versions of each picture" if phase.views else ""
-    return f"features are computed once{varied}" if varied else "none (features are computed once)"
+def _augment(phase: Phase, plan: Plan) -> str:
+    if phase.on == "features":
+        versions = f", and of {phase.views} {phase.augment} versions of each picture" if phase.views else ""
+        return f"features are computed once{versions}" if versions else "none (features are computed once)"
+    mirrored = plan.mirror_target == "negate" and "mirror" in policy(phase.augment).does
+    return f"{phase.augment}, and a mirrored target is negated" if mirrored else phase.augment
 
 
 def _stages(learning: Sequence[object], network: Network) -> str:

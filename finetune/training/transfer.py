@@ -135,7 +135,8 @@ def _fit_on_features(
     views = None
     if phase.views and len(lesson.train) <= MOST_VIEWED:
         values = view_features(
-            network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views, seed=plan.seed,
+            network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views, engine=plan.augment_engine,
+            seed=plan.seed,
             batch_size=plan.batch_size, workers=around.machine.workers, device=device_for(around.machine.accelerator),
         )  # fmt: skip
         views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
@@ -181,7 +182,8 @@ def _fit_on_pictures(
     def loader(rows: np.ndarray, train: bool) -> Any:
         return make_loader(
             lesson.examples, lesson.target, network.spec, indices=rows, batch_size=plan.batch_size, train=train,
-            policy=phase.augment, sampler=plan.sampler, seed=plan.seed + index, workers=around.machine.workers,
+            policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
+            sampler=plan.sampler, seed=plan.seed + index, workers=around.machine.workers,
         )  # fmt: skip
 
     data = {
