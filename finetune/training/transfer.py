@@ -135,9 +135,9 @@ def _fit_on_features(
     views = None
     if phase.views and len(lesson.train) <= MOST_VIEWED:
         values = view_features(
-            network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views, engine=plan.augment_engine,
-            seed=plan.seed,
-            batch_size=plan.batch_size, workers=around.machine.workers, device=device_for(around.machine.accelerator),
+            network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views,
+            engine=plan.augment_engine, seed=plan.seed, batch_size=plan.batch_size, workers=around.machine.workers,
+            device=device_for(around.machine.accelerator),
         )  # fmt: skip
         views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
     fitted = fit_head(
