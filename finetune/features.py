@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .data.addresses import stamp
 from .data.examples import Examples
 from .data.loaders import stream
 from .errors import ConfigError, nearest
@@ -28,7 +29,7 @@ from .models.weights import fingerprint
 Progress = Callable[[int], None]
 """Is called with how many pictures have just been done."""
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when reading or resizing changes, so that features made before are not taken for those made after."""
 
 KEPT_BYTES = 10 * 2**30
@@ -143,7 +144,10 @@ def features(
     if network.origin.library == "module":
         # Of somebody's own network only its owner knows whether its code is still the same.
         return run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
-    path = folder / f"{_key(network, examples)}.npy"
+    key = _key(network, examples)
+    if key is None:
+        return run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
+    path = folder / f"{key}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         if len(values) == len(examples):
@@ -158,21 +162,25 @@ def features(
     return found
 
 
-def _key(network: Network, examples: Examples) -> str:
-    """A name for the features that these weights give these pictures."""
+def _key(network: Network, examples: Examples) -> str | None:
+    """A name for the features that these weights give these pictures; None where pictures may change unseen."""
     digest = hashlib.sha256(fingerprint(network.body).encode())
     # Arguments change the arithmetic without a trace in the weights (pad_type), and the kind of head what is cut off.
     said = [FORMAT, network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
     said += [importlib.metadata.version(name) for name in ("timm", "torch", "torchvision", "pillow")]
     digest.update(json.dumps(said, default=str).encode())
-    for source, picture in zip(examples.table["source"], examples.pictures(), strict=True):
-        if not isinstance(picture, str):
+    for picture in examples.pictures():
+        if isinstance(picture, bytes):
+            digest.update(f"{len(picture)}\0".encode() + picture)
+        elif not isinstance(picture, str):
             array = np.ascontiguousarray(picture)
             digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
         else:
             with contextlib.suppress(OSError):
-                known = Path(source).stat()
-                digest.update(f"{source}\0{known.st_size}\0{known.st_mtime_ns}\n".encode())
+                known = stamp(picture)
+                if known is None:
+                    return None
+                digest.update(f"{known}\n".encode())
     return digest.hexdigest()
 
 

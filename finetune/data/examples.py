@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import ConfigError, DataError, listing, nearest
 from ..types import Kind
+from .addresses import parse_address
 from .folders import list_pictures, read_folder
 from .labels import natural_key
 from .listings import Listing, groups_from, part_of
@@ -41,7 +42,7 @@ class Examples:
 
     table: pd.DataFrame
     kind: Kind
-    arrays: Sequence[np.ndarray] | None = None
+    arrays: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     delimiter: str | None = None
 
@@ -57,14 +58,24 @@ class Examples:
         """The target of each example."""
         return list(self.table["target"])
 
-    def pictures(self) -> list[str | np.ndarray]:
-        """What to read for each example: a path, or the picture itself."""
-        return [self._picture(source) for source in self.table["source"]]
+    def pictures(self) -> Sequence[Any]:
+        """What to read for each example: a path, or the picture itself, which is taken when it is asked for."""
+        sources = list(self.table["source"])
+        return sources if self.arrays is None else _InMemory(self.arrays, sources)
 
-    def _picture(self, source: str) -> str | np.ndarray:
-        if self.arrays is None:
-            return source
-        return self.arrays[int(source.removeprefix("array:"))]
+
+class _InMemory(Sequence[Any]):
+    """Pictures of a sequence that may decode, or read from disk, what is asked of it."""
+
+    def __init__(self, arrays: Sequence[Any], sources: list[str]) -> None:
+        self._arrays = arrays
+        self._places = [int(source.removeprefix("array:")) for source in sources]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._arrays[self._places[row]]
 
 
 def read_examples(data: Data, *, for_training: bool = True) -> Examples:
@@ -86,6 +97,9 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
     if data.group_from:
         groups, note = groups_from(data.group_from, found.ids)
         notes.append(note)
+    elif not data.group and any("#frame=" in source for source in found.sources):
+        groups = [parse_address(source).file for source in found.sources]
+        notes.append("Frames of one file stay on one side of a split.")
     given = any(split is not None for split in found.splits)
     table = pd.DataFrame(
         {

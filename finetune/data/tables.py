@@ -132,13 +132,14 @@ def _separator(path: Path, text: str) -> str:
     return best
 
 
-def list_table(table: pd.DataFrame, data: Data, root: Path | None, where: str) -> Listing:
+def list_table(table: pd.DataFrame, data: Data, root: Path | str | None, where: str) -> Listing:
     """Takes the examples from the columns of a table.
 
     Args:
         table: One row an example.
         data: Which column is what; for what is not said, usual names are tried.
-        root: What paths are relative to; also searched for files by name. None: the working folder, not searched.
+        root: What paths are relative to: a folder, also searched for files by name, or a URL. None: the working
+            folder, not searched.
         where: The table's name in messages.
 
     Raises:
