@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .data.addresses import printable
 from .data.examples import Examples, read_examples
 from .data.labels import Labels
 from .data.readers import scan, without_unreadable
@@ -268,7 +269,9 @@ def _chosen(outcome: Outcome, monitor: str) -> str:
 
 
 def _name(source: Any) -> str:
-    return Path(source).name if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
+    return (
+        Path(printable(str(source))).name if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
+    )
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ImageFile
 
 from ..errors import UnreadableError
 
@@ -17,7 +17,7 @@ MOST_BYTES = 1 << 30
 NPY = b"\x93NUMPY"
 
 
-def is_deep(image: Image.Image) -> bool:
+def is_deep(image: ImageFile.ImageFile) -> bool:
     """Says whether PIL, which has no mode for 16 bits of several channels, would drop half of them. Before `load`."""
     if not image.tile or image.mode.startswith(("I", "F")):
         return False
@@ -45,7 +45,7 @@ def read_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
 
     check_bytes((size[1], size[0], 4), 4)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would print is raised here
-    array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    array: np.ndarray | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.shape[:2] != size[::-1]:
         raise UnreadableError("it cannot be decoded with its 16 bits a channel: the file is damaged, or of a rare kind")
     if array.ndim == 2:

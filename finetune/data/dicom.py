@@ -161,7 +161,8 @@ def _decoded(file: BinaryIO, syntax: str, index: int) -> np.ndarray:
             if "JPEG Lossless" in name or "JPEG Extended" in name
             else f"its pixels are encoded as {name}, for which no decoder is installed: pip install 'finetune[dicom]'"
         )
-    return pixel_array(file, index=index, transfer_syntax_uid=syntax)
+    pixels: np.ndarray = pixel_array(file, index=index, transfer_syntax_uid=syntax)
+    return pixels
 
 
 def _shown(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -199,7 +200,8 @@ def _grey(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
         low, high = sorted((low * slope + intercept, high * slope + intercept))
     window = _window(dataset)
     if window:
-        return window(values)
+        shown: np.ndarray = window(values)
+        return shown
     if dataset.get("VOILUTSequence") and (np.rint(values) == values).all():
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         return _share(apply_voi(values.astype(np.int64), dataset), 0, 2**bits - 1)
@@ -210,7 +212,7 @@ def _range(stored: np.ndarray, dataset: Dataset) -> tuple[float, float]:
     """The least and the greatest number that can be stored."""
     if stored.dtype.kind == "f":
         low, high = float(stored.min()), float(stored.max())
-        if not (0 <= low and high <= 1) and _window(dataset) is None:
+        if not (low >= 0 and high <= 1) and _window(dataset) is None:
             raise UnreadableError(f"its values are floats from {low:g} to {high:g}, and no window says what is white")
         return 0.0, 1.0
     bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)

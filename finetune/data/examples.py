@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, DataError, listing, nearest
 from ..types import Kind
-from .addresses import parse_address
-from .folders import list_pictures, read_folder
+from .addresses import is_remote, parse_address, printable
+from .folders import list_pictures, read_folder, walk
+from .hub_sets import is_hub_set, joined, list_hub_set, metadata_files
 from .labels import natural_key
 from .listings import Listing, groups_from, part_of
 from .memory import list_memory
 from .options import Data
+from .packed import list_packed
+from .shards import list_shards
 from .tables import TABLES, list_table, read_table
 from .targets import parse_targets
+from .tars import find_archives, is_shards
 
 __all__ = ["Examples", "list_pictures", "read_examples"]
 
@@ -125,6 +130,10 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
 
 def _list_source(data: Data, for_training: bool) -> Listing:
     source = data.source
+    if is_hub_set(source):
+        return list_hub_set(source, data)
+    if is_remote(source) or is_remote(data.root):
+        return _list_remote(source, data)
     root = Path(data.root) if data.root else None
     if data.label_from and not (isinstance(source, (str, Path)) and Path(source).suffix.lower() not in TABLES):
         raise ConfigError(
@@ -137,7 +146,12 @@ def _list_source(data: Data, for_training: bool) -> Listing:
     if not isinstance(source, (str, Path)):
         return list_memory(source, data, root)
     path = Path(source)
+    if is_shards(source):
+        return list_shards(find_archives(source), data, str(path.absolute().parent))
     if path.is_dir():
+        layout = _special_folder(path.absolute(), data)
+        if layout is not None:
+            return layout
         columns = [name for name in ("image", "target", "group", "split") if getattr(data, name)]
         if columns:
             raise ConfigError(
@@ -149,6 +163,8 @@ def _list_source(data: Data, for_training: bool) -> Listing:
         raise DataError(
             f"There is no folder or table {path}. Expected a folder of pictures, or a table.{_nearby(path)}"
         )
+    if path.suffix.lower() == ".npz":
+        return list_packed(path)
     if path.suffix.lower() not in TABLES:
         raise DataError(
             f"{path} is neither a folder nor a table. Expected a folder of pictures, or a file that ends in "
@@ -157,6 +173,37 @@ def _list_source(data: Data, for_training: bool) -> Listing:
     table, notes = read_table(path, no_header=data.no_header)
     found = list_table(table, data, root or path.absolute().parent, str(path))
     return replace(found, notes=[*notes, *found.notes])
+
+
+def _list_remote(source: Any, data: Data) -> Listing:
+    """A table, archives, or a folder of archives at a URL; or a table of pictures at URLs."""
+    if data.root and not is_remote(data.root):
+        raise ConfigError(f"The source is a URL and root is the folder {data.root}. Expected a URL there too.")
+    if isinstance(source, pd.DataFrame):
+        return list_table(source, data, data.root, "The DataFrame")
+    if not isinstance(source, (str, Path)):
+        return list_memory(source, data, data.root)
+    if is_remote(source) and (is_shards(source) or not PurePosixPath(urlsplit(str(source)).path).suffix):
+        archives = find_archives(source)
+        if not archives:
+            raise DataError(f"There are no .tar archives under {printable(str(source))}.")
+        return list_shards(archives, data, str(source).rpartition("/")[0] if is_shards(source) else str(source))
+    table, notes = read_table(source, no_header=data.no_header)
+    found = list_table(table, data, data.root or str(source).rpartition("/")[0], printable(str(source)))
+    return replace(found, notes=[*notes, *found.notes])
+
+
+def _special_folder(root: Path, data: Data) -> Listing | None:
+    """A folder of archives, or an `imagefolder` with a table of its own; None where it is an ordinary one."""
+    files = metadata_files(root)
+    if files and not data.label_from:
+        data = replace(data, image=data.image or "file_name")
+        found = [list_table(read_table(file)[0], data, file.parent, str(file)) for file in files]
+        return joined(found, files, root)
+    if next(walk(root), None) is None:
+        archives = find_archives(root)
+        return list_shards(archives, data, str(root)) if archives else None
+    return None
 
 
 def _nearby(path: Path) -> str:
@@ -191,7 +238,7 @@ def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _check_learnable(examples: Examples, source: object) -> None:
     """Refuses a source with nothing to tell apart, and parts whose classes training never sees."""
     table, kind = examples.table, examples.kind
-    where = source if isinstance(source, (str, Path)) else "the source"
+    where = printable(str(source)) if isinstance(source, (str, Path)) else "the source"
     parts = set(table["split"])
     train = table[table["split"] == "train"] if parts != {None} else table
     if train.empty:

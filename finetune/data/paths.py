@@ -30,8 +30,9 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
     Args:
         values: Paths as written: absolute or relative, with `/` or back-slashes, with or without extension, perhaps
             with `#frame=N` behind; or URLs.
-        root: What they are relative to: a folder, or a URL. A file that is not where its cell says is searched for under it by name,
-            which finds `images/a.jpg` for `a`, and a path of the machine where the table was made.
+        root: What they are relative to: a folder, or a URL. A file that is not where its cell says is searched for
+            under that folder by name, which finds `images/a.jpg` for `a`, and a path of the machine where the table
+            was made.
         where: The table's name in messages.
 
     Raises:

@@ -201,7 +201,8 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     kind = array.dtype.kind
     if kind == "u" and array.dtype.itemsize == 2:
         # Scaled by the type and not by the picture's own range: brightness must mean the same in each.
-        return np.divide(array, np.float32(65535), dtype=np.float32)
+        shares: np.ndarray = np.divide(array, np.float32(65535), dtype=np.float32)
+        return shares
     if kind not in "iuf":
         raise UnreadableError(f"it holds {array.dtype}, expected uint8, uint16 or float in 0..1")
     low, high = float(array.min()), float(array.max())

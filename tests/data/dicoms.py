@@ -11,8 +11,8 @@ import numpy as np
 def dicom(pixels: np.ndarray, *, meta: bool = True, syntax: str = "1.2.840.10008.1.2.1", encoded: bytes | None = None,
           **tags: Any) -> bytes:  # fmt: skip
     """A file that stores `pixels`: (H, W), (H, W, 3) or, with NumberOfFrames, (frames, H, W); or what encodes them."""
-    from pydicom.encaps import encapsulate
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
     from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
 
     dataset = Dataset()
