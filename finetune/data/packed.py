@@ -28,7 +28,7 @@ def list_packed(path: Path) -> Listing:
         DataError: It is damaged, holds objects, or no pictures with a label each.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             found = {
                 part: (file[images], file[labels])
                 for part, pairs in _PARTS.items()

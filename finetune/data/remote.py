@@ -93,13 +93,26 @@ def list_under(url: str) -> list[str]:
 
 def why(error: Exception, url: str) -> str:
     """The cause in a line, without what the URL keeps secret."""
+    cause = error.__cause__
     if isinstance(error, FileNotFoundError):
+        # fsspec says so of a server that cannot be reached too, and keeps behind it what happened.
+        if isinstance(cause, Exception) and not isinstance(cause, FileNotFoundError):
+            return why(cause, url)
         return "there is nothing at this URL"
+    status = _status(error) if _is_http(url) else None
+    if status:
+        return "there is nothing at this URL" if status in (404, 410) else f"the server answers with status {status}"
     if isinstance(error, TimeoutError):
         return f"the server did not answer within {TIMEOUT:g} seconds"
     said = (str(error).splitlines() or [""])[0].replace(url, printable(url))
     # Parts of a URL come back in messages in forms that cannot all be foreseen: with a secret in it, only the kind.
     return f"{type(error).__name__}: {said}" if said and printable(url) == url else type(error).__name__
+
+
+def _status(error: Exception) -> int | None:
+    import aiohttp
+
+    return error.status if isinstance(error, aiohttp.ClientResponseError) else None
 
 
 def _is_http(url: str) -> bool:
