@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,9 +61,8 @@ def read_image(
         return _fit(_scaled(source if source.ndim == 3 else source[..., None]), in_chans)
     if isinstance(source, Image.Image):
         return _from_pil(source.copy(), in_chans)
-    frame = parse_address(str(source)).frame if isinstance(source, (str, Path)) else None
     try:
-        opened, head = _opened(source)
+        opened, head, frame = _opened(source)
         # Before PIL is asked: DICOM may begin like a TIFF.
         if is_dicom(head):
             return _fit(read_dicom(_content(opened, whole=False), frame=frame), in_chans)
@@ -86,10 +86,12 @@ def read_image(
         raise UnreadableError(f"it cannot be decoded: {_first_line(error)}") from error
 
 
-def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes]:
-    """What to read, and how it begins."""
+def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int | None]:
+    """What to read, how it begins, and which frame of it."""
+    frame = None
     if isinstance(source, (str, Path)):
         address = parse_address(str(source))
+        frame = address.frame
         if is_remote(address.file):
             source = fetch(address.file, start=address.start, size=address.size)
         else:
@@ -97,23 +99,25 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes]:
             with path.open("rb") as file:
                 file.seek(address.start or 0)
                 if address.start is None:
-                    return path, file.read(HEAD)
+                    return path, file.read(HEAD), frame
                 source = file.read(address.size)
             if len(source) < address.size:
                 raise UnreadableError(f"the archive ends {address.size - len(source)} bytes before this picture does")
     if not source:
         raise UnreadableError("it is empty (0 bytes)")
-    return io.BytesIO(source), source[:HEAD]
+    return io.BytesIO(source), source[:HEAD], frame
 
 
 def _regular(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        known = path.stat()
+    except (OSError, ValueError):  # a name that no system takes
+        raise UnreadableError("there is no such file") from None
+    if stat.S_ISDIR(known.st_mode):
         raise UnreadableError("it is a folder")
-    if not path.exists():
-        raise UnreadableError("there is no such file")
-    if not path.is_file():  # a pipe or a device would wait forever
+    if not stat.S_ISREG(known.st_mode):  # a pipe or a device would wait forever
         raise UnreadableError("it is no regular file")
-    if path.stat().st_size == 0:
+    if known.st_size == 0:
         raise UnreadableError("it is empty (0 bytes)")
     return path
 

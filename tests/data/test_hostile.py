@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -94,6 +95,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader():
     reader = Reader()
+    assert reader.ask(b"")[0] == "refused"  # it is up
     yield reader
     reader.close()
 
@@ -224,3 +226,44 @@ def test_ten_thousand_spoilt_files_are_read_or_refused(shared_data, capsys):
     with capsys.disabled():
         sys.stdout.write(f"\n{counts}\nmost memory held: {most / 1024:.0f} MiB\n")
     assert not wrong
+
+
+def claims() -> dict[str, bytes]:
+    """Small files whose headers claim enormous pictures."""
+    import cv2
+
+    png = bytearray(encoded(Image.new("RGB", (8, 8)), "PNG"))
+    png[16:24] = (60_000).to_bytes(4, "big") * 2
+    deep = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint16))[1].tobytes())
+    deep[16:24] = (12_000).to_bytes(4, "big") * 2  # few enough for 8 bits a channel, and too many for 16
+    gif = bytearray(encoded(Image.new("P", (8, 8)), "GIF"))
+    gif[6:10] = b"\xff" * 4
+    tiff = encoded(Image.new("L", (8, 8)), "TIFF")
+    size = b"\x00\x01\x04\x00\x01\x00\x00\x00\x08\x00"
+    assert size in tiff and size.replace(b"\0\x01\x04", b"\x01\x01\x04", 1) in tiff
+    for tag in (b"\x00\x01\x04\x00", b"\x01\x01\x04\x00"):
+        at = tiff.index(tag + b"\x01\x00\x00\x00\x08\x00") + 8
+        tiff = tiff[:at] + (60_000).to_bytes(4, "little") + tiff[at + 4 :]
+    npy = io.BytesIO()
+    np.lib.format.write_array_header_1_0(npy, {"descr": "|u1", "fortran_order": False, "shape": (60_000, 60_000)})
+    return {
+        "PNG": with_checksums(bytes(png)), "PNG of 16 bits": with_checksums(bytes(deep)), "GIF": bytes(gif),
+        "TIFF": tiff, "NPY": npy.getvalue(), "DICOM": dicom(np.zeros((8, 8), np.uint8), Rows=60_000, Columns=60_000),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["PNG", "PNG of 16 bits", "GIF", "TIFF", "NPY", "DICOM"])
+def test_a_header_that_claims_an_enormous_picture_is_refused_at_once(reader, name):
+    start = time.perf_counter()
+    kind, why = reader.ask(claims()[name])
+    assert kind == "refused" and "too many pixels" in why
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG"])
+def test_of_many_frames_the_first_alone_is_decoded(reader, kind):
+    frames = [Image.new("RGB", (64, 64), (n % 256, n // 256, 0)) for n in range(1500)]
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    start = time.perf_counter()
+    assert reader.ask(content)[0] == "read"
+    assert time.perf_counter() - start < 2

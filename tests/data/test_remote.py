@@ -10,9 +10,11 @@ from finetune.cli import call
 from finetune.data import remote
 from finetune.data.addresses import printable
 from finetune.data.examples import list_pictures, read_examples
+from finetune.data.loaders import make_loader
 from finetune.data.options import Data
 from finetune.data.readers import read_image
 from finetune.errors import ConfigError, DataError, UnreadableError
+from finetune.types import ImageSpec
 from tests.made import QUICK_WORDS, class_folders, contents, table
 
 from .test_shards import shards
@@ -235,3 +237,13 @@ def test_features_of_pictures_at_urls_are_not_kept(site, tmp_path, monkeypatch):
     assert call(["fit", str(file), *QUICK_WORDS, "--out", str(tmp_path / "run")]) == 0
     assert not list((tmp_path / "cache").rglob("*.npy"))
     shutil.rmtree(tmp_path / "run")
+
+
+def test_workers_that_were_forked_read_urls_too(site):
+    root, url, _ = site
+    pictures = [(file.parent.name, file.read_bytes()) for file in sorted(root.rglob("[a-z]*/*.png"))]
+    shards(root / "forked", pictures, 2)
+    examples = read_examples(Data(source=f"{url}/forked/data-{{000..001}}.tar"))
+    spec = ImageSpec(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+    loader = make_loader(examples, np.zeros(len(examples), np.int64), spec, batch_size=4, train=False, workers=2)
+    assert sorted(int(row) for batch in loader for row in batch.row) == list(range(len(examples)))
