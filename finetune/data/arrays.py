@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageFile
+from PIL import ImageFile, TiffImagePlugin
 
 from ..errors import UnreadableError
 
@@ -15,6 +15,7 @@ MOST_BYTES = 1 << 30
 """The largest picture, decoded, that is taken for honest."""
 
 NPY = b"\x93NUMPY"
+TIFF = (b"II*\0", b"MM\0*")
 
 
 def is_deep(image: ImageFile.ImageFile) -> bool:
@@ -29,14 +30,14 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
 
 
 def read_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Reads a PNG, TIFF or PPM of 16 bits a channel.
+    """Reads a PNG, TIFF or PPM of 16 bits or a float a channel.
 
     Args:
         content: The file.
         size: Width and height, as its header says.
 
     Returns:
-        (H, W, C) uint16, in RGB or RGBA order.
+        (H, W, C), grey or in RGB or RGBA order.
 
     Raises:
         UnreadableError: It cannot be decoded, or is too large.
@@ -46,12 +47,28 @@ def read_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
     check_bytes((size[1], size[0], 4), 4)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would print is raised here
     array: np.ndarray | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or array.shape[:2] != size[::-1]:
-        raise UnreadableError("it cannot be decoded with its 16 bits a channel: the file is damaged, or of a rare kind")
+    if array is None or array.shape[:2] != size[::-1] or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise UnreadableError("it cannot be decoded with all its bits: the file is damaged, or of a rare kind")
     if array.ndim == 2:
         return array[..., None]
     order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}[array.shape[2]]
     return np.ascontiguousarray(array[..., order])
+
+
+def tiff_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF that PIL has no mode for, colour in floats say.
+
+    Raises:
+        UnreadableError: Its first directory cannot be read.
+    """
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+        return int(tags[256]), int(tags[257])
+    except Exception as error:  # as many kinds as there are ways to spoil a header
+        raise UnreadableError(f"it is a TIFF whose header cannot be read: {error or type(error).__name__}") from None
 
 
 def read_npy(source: Path | bytes) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, FinetuneError, UnreadableError, listing
 from .addresses import is_remote, parse_address, printable
-from .arrays import NPY, is_deep, read_deep, read_npy
+from .arrays import NPY, TIFF, is_deep, read_deep, read_npy, tiff_size
 from .dicom import is_dicom, read_dicom
 from .examples import Examples
 from .remote import fetch
@@ -26,6 +26,7 @@ R = TypeVar("R")
 # Named one by one (MPO comes under JPEG): PIL would hand an EPS file to Ghostscript, whatever its extension says.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
+IN_MEMORY = 64 << 20  # a larger file is left to its decoder, which may not need all of it
 HEAD = 132  # bytes at the beginning that tell DICOM and NumPy from the rest
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -69,12 +70,18 @@ def read_image(
         if head.startswith(NPY):
             array = read_npy(_content(opened, whole=False))
             return _fit(_scaled(array if array.ndim == 3 else array[..., None]), in_chans)
-        with Image.open(opened, formats=FORMATS) as image:
-            if shrink_to:
-                image.draft(image.mode, (shrink_to, shrink_to))
-            if frame:
-                image.seek(frame - 1)
-            return _deep(opened, image, in_chans) if is_deep(image) else _from_pil(image, in_chans)
+        try:
+            with Image.open(opened, formats=FORMATS) as image:
+                if shrink_to:
+                    image.draft(image.mode, (shrink_to, shrink_to))
+                if frame:
+                    image.seek(frame - 1)
+                return _deep(opened, image, in_chans) if is_deep(image) else _from_pil(image, in_chans)
+        except UnidentifiedImageError:
+            if not head.startswith(TIFF):
+                raise
+            content = _content(opened, whole=True)
+            return _fit(_scaled(read_deep(content, tiff_size(content))), in_chans)
     except FinetuneError:
         raise
     except UnidentifiedImageError:
@@ -95,12 +102,13 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int |
         if is_remote(address.file):
             source = fetch(address.file, start=address.start, size=address.size)
         else:
-            path = _regular(Path(address.file))
+            path, size = _regular(Path(address.file))
             with path.open("rb") as file:
-                file.seek(address.start or 0)
-                if address.start is None:
+                if address.start is None and size > IN_MEMORY:
                     return path, file.read(HEAD), frame
-                source = file.read(address.size)
+                # At once: decoders that read a file by themselves do so in small pieces.
+                file.seek(address.start or 0)
+                source = file.read(-1 if address.start is None else address.size)
             if len(source) < address.size:
                 raise UnreadableError(f"the archive ends {address.size - len(source)} bytes before this picture does")
     if not source:
@@ -108,7 +116,8 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int |
     return io.BytesIO(source), source[:HEAD], frame
 
 
-def _regular(path: Path) -> Path:
+def _regular(path: Path) -> tuple[Path, int]:
+    """The path of a file that has bytes, and how many."""
     try:
         known = path.stat()
     except (OSError, ValueError):  # a name that no system takes
@@ -119,7 +128,7 @@ def _regular(path: Path) -> Path:
         raise UnreadableError("it is no regular file")
     if known.st_size == 0:
         raise UnreadableError("it is empty (0 bytes)")
-    return path
+    return path, known.st_size
 
 
 def _content(opened: io.BytesIO | Path, *, whole: bool) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, BinaryIO
 
 from ..errors import ConfigError, DataError, UnreadableError
@@ -14,7 +13,11 @@ TIMEOUT = 30.0
 MOST_BYTES = 1 << 30
 """The largest file that is read into memory."""
 
-_opened = threading.local()
+# Named one by one: fsspec has others that write to disk, unpack, or run a program.
+SCHEMES = (
+    *("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "oci", "hdfs", "webhdfs"),
+    *("ftp", "sftp", "file", "memory"),
+)
 
 
 def fetch(url: str, *, start: int | None = None, size: int = 0) -> bytes:
@@ -82,6 +85,11 @@ def list_under(url: str) -> list[str]:
         ConfigError: The package for this kind of URL is missing.
         DataError: It cannot be listed.
     """
+    if _is_http(url):
+        raise DataError(
+            f"{printable(url)}: a web server does not say which files it has. Name the archives, as in "
+            f".../train-{{000..009}}.tar."
+        )
     try:
         system, path = _system(url)
         return [str(system.unstrip_protocol(name)) for name in system.find(path)]
@@ -120,7 +128,13 @@ def _is_http(url: str) -> bool:
 
 
 def _system(url: str) -> tuple[Any, str]:
-    """The file system of a URL, one a thread, and the path in it."""
+    """The file system of a URL, and the path in it.
+
+    Raises:
+        ConfigError: A package is missing, or it is no kind of storage that is known.
+    """
+    if url.partition("://")[0].lower() not in SCHEMES:
+        raise ConfigError(f"{printable(url)} is a URL of an unknown kind. Expected one of {', '.join(SCHEMES)}.")
     try:
         import fsspec
     except ImportError:

@@ -127,6 +127,7 @@ def made() -> dict[str, list[bytes]]:
                 encoded(frames[0], "PNG", **again)],
         "TIFF": [encoded(colour, "TIFF"), encoded(colour, "TIFF", compression="tiff_lzw"),
                  encoded(frames[0], "TIFF", **again), cv2.imencode(".tiff", deep)[1].tobytes(),
+                 cv2.imencode(".tiff", (deep / 65535).astype(np.float32))[1].tobytes(),
                  encoded(Image.fromarray(deep[..., 0]), "TIFF", compression="tiff_adobe_deflate")],
         "DICOM": [dicom(grey, BitsStored=12, RescaleSlope=1, **words), dicom(rgb),
                   dicom(grey[None], NumberOfFrames=1, meta=False),

@@ -157,6 +157,15 @@ def test_float_pictures_keep_their_values():
     np.testing.assert_array_equal(array[..., 0], [[0.25, 1.0]])
 
 
+def test_a_tiff_of_colours_in_floats_is_read_where_they_are_shares():
+    shares = np.random.default_rng(0).random((9, 7, 3)).astype(np.float32)
+    np.testing.assert_allclose(read_image(deep(shares, ".tiff")), shares)
+    with pytest.raises(UnreadableError, match=r"float in 0\.\.1"):
+        read_image(deep(shares * 900, ".tiff"))
+    with pytest.raises(UnreadableError, match=r"TIFF whose header|cannot be decoded"):
+        read_image(deep(shares, ".tiff")[:8] + b"\xff" * 64)
+
+
 def test_integers_up_to_255_are_8_bits_and_other_numbers_without_one_meaning_are_refused():
     for dtype in (np.int16, np.int32, np.int64, np.uint32):
         array = read_image(np.full((4, 5, 3), 200, dtype))

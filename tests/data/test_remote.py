@@ -148,8 +148,13 @@ def test_what_is_not_there_is_named_with_its_url_and_the_cause(site):
         read_image(f"{url}/closed/a.png")
     with pytest.raises(UnreadableError, match="Connect"):
         read_image("http://127.0.0.1:9/a.png")
-    with pytest.raises((ConfigError, UnreadableError)):
-        read_image("nosuchkind://x/a.png")
+    for kind in ("nosuchkind", "simplecache", "zip"):
+        with pytest.raises(ConfigError, match="unknown kind"):
+            read_image(f"{kind}://x/a.png")
+    with pytest.raises(UnreadableError, match="no such file"):
+        read_image("simplecache::memory://x/a.png")
+    with pytest.raises(DataError, match="which files it has"):
+        read_examples(Data(source=f"{url}/shards"))
 
 
 def test_a_server_that_does_not_answer_is_given_up(site, monkeypatch):
