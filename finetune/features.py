@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .data.addresses import stamp
 from .data.examples import Examples
 from .data.loaders import stream, view_loader
 from .errors import ConfigError, nearest
@@ -31,7 +32,7 @@ Progress = Callable[[int], None]
 Also = Callable[[int, np.ndarray], None]
 """Is called with a row and its picture as decoded, on the thread that reads it."""
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when reading or resizing changes, so that features made before are not taken for those made after."""
 
 KEPT_BYTES = 10 * 2**30
@@ -142,7 +143,7 @@ def features(
         return run_over(
             network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
         )
-    path = _folder(cache) / f"{_key(network, examples)}.npy"
+    path = _path(cache, _key(network, examples))
     if (values := _kept(path, len(examples))) is not None:
         if progress is not None:
             progress(len(examples))
@@ -150,7 +151,7 @@ def features(
     found = run_over(
         network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
     )
-    if not found.errors:
+    if path is not None and not found.errors:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
             _keep(path, found.values)
     return found
@@ -188,10 +189,9 @@ def view_features(
     Returns:
         (views * n, ...) float32: the first version of each of the n pictures, then the second of each, and so on.
     """
-    folder = _folder(cache)
-    path = folder / f"{_key(network, examples, policy, views, engine, seed, *_versions('albumentations'))}.npy"
-    known = network.origin.library != "module"
-    if known and (values := _kept(path, views * len(examples))) is not None:
+    key = _key(network, examples, policy, views, engine, seed, *_versions("albumentations"))
+    path = _path(cache, key) if network.origin.library != "module" else None
+    if (values := _kept(path, views * len(examples))) is not None:
         return values
     loader = view_loader(
         examples,
@@ -210,18 +210,21 @@ def view_features(
             if progress is not None:
                 progress(len(batch.row))
     values = np.concatenate(found)
-    if known:
+    if path is not None:
         with contextlib.suppress(OSError):
             _keep(path, values)
     return values
 
 
-def _folder(cache: Path | None) -> Path:
-    return cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
+def _path(cache: Path | None, key: str | None) -> Path | None:
+    folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
+    return None if key is None else folder / f"{key}.npy"
 
 
-def _kept(path: Path, count: int) -> np.ndarray | None:
+def _kept(path: Path | None, count: int) -> np.ndarray | None:
     """The rows in a file of the cache, memory-mapped, if it is whole."""
+    if path is None:
+        return None
     with contextlib.suppress(OSError, ValueError, EOFError):
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         if len(values) == count:
@@ -248,21 +251,28 @@ def _versions(*names: str) -> list[str]:
     return [importlib.metadata.version(name) for name in names]
 
 
-def _key(network: Network, examples: Examples, *also: object) -> str:
-    """A name for the features that these weights give these pictures, `also` being what else they depend on."""
+def _key(network: Network, examples: Examples, *also: object) -> str | None:
+    """A name for the features that these weights give these pictures; None where pictures may change unseen.
+
+    `also` is what else they depend on.
+    """
     digest = hashlib.sha256(fingerprint(network.body).encode())
     # Arguments change the arithmetic without a trace in the weights (pad_type), and the kind of head what is cut off.
     said = [FORMAT, network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
     said += [*_versions("timm", "torch", "torchvision", "pillow"), *also]
     digest.update(json.dumps(said, default=str).encode())
-    for source, picture in zip(examples.table["source"], examples.pictures(), strict=True):
-        if not isinstance(picture, str):
+    for picture in examples.pictures():
+        if isinstance(picture, bytes):
+            digest.update(f"{len(picture)}\0".encode() + picture)
+        elif not isinstance(picture, str):
             array = np.ascontiguousarray(picture)
             digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
         else:
             with contextlib.suppress(OSError):
-                known = Path(source).stat()
-                digest.update(f"{source}\0{known.st_size}\0{known.st_mtime_ns}\n".encode())
+                known = stamp(picture)
+                if known is None:
+                    return None
+                digest.update(f"{known}\n".encode())
     return digest.hexdigest()
 
 

@@ -97,7 +97,8 @@ def fit(
     what `recipe` says.
 
     Args:
-        source: Folder, CSV, TSV or Parquet file, DataFrame, list of (path, label), pair (arrays, targets), or Recipe.
+        source: Folder, table, .tar archives, .npz file, URL, DataFrame, Hugging Face Dataset, list of (path, label),
+            pair (arrays, targets), or Recipe.
         backbone: timm/NAME[.TAG], torchvision/NAME, finetune/NAME; a bare name is timm's or torchvision's [resnet50].
         backbone_arg: Arguments for the network's constructor, pad_type=same say.
         weights: "default" downloads the pretrained weights, a path reads them, "none" starts from random numbers.

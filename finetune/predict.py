@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .data.addresses import printable
 from .data.examples import Examples
 from .errors import DataError, RunFolderError
 from .features import Progress, device_for, run_over
@@ -113,7 +114,7 @@ def as_table(task: Task, examples: Examples, found: Answers) -> pd.DataFrame:
         label[row] = word
     if names and len(found.rows):
         numbers[found.rows] = found.answer
-    table = pd.DataFrame({"path": examples.table["source"], "label": label})
+    table = pd.DataFrame({"path": [printable(source) for source in examples.table["source"]], "label": label})
     for k, name in enumerate(names):
         # A class may be called like one of our own columns.
         table[name if name not in ("path", "label", "error") else f"{name} (class)"] = numbers[:, k]

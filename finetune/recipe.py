@@ -77,9 +77,8 @@ class Recipe:
         data = asdict(replace(self.data, source=None))
         source = self.data.source
         in_memory = not isinstance(source, str | Path)
-        # Whole paths, so that the recipe is good in any working folder.
-        data["source"] = {"in_memory": type(source).__name__} if in_memory else str(Path(source).resolve())
-        data["root"] = self.data.root and str(Path(self.data.root).resolve())
+        data["source"] = {"in_memory": type(source).__name__} if in_memory else _whole(source)
+        data["root"] = self.data.root and _whole(self.data.root)
         model = {f.name: getattr(self.model, f.name) for f in fields(Backbone) if f.name not in ("head", "module")}
         model["args"] = dict(self.model.args)
         if self.model.weights not in ("default", "none"):
@@ -113,6 +112,13 @@ class Recipe:
             raise ConfigError(
                 f"This is no recipe of this version of finetune: {error}. Expected what `recipe.json` of a run holds."
             ) from error
+
+
+def _whole(place: str | Path) -> str:
+    """The whole path, so that the recipe is good in any working folder; a URL without its passwords."""
+    from .data.addresses import is_remote, printable
+
+    return printable(str(place)) if is_remote(place) else str(Path(place).resolve())
 
 
 def read_recipe(path: str | Path) -> Recipe:

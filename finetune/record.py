@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .data.addresses import printable
 from .data.examples import Examples
 from .data.splits import Splits
 from .files import replacing
@@ -71,4 +72,6 @@ def write_report(
 
 
 def _name(source: Any) -> str:
-    return Path(source).name if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
+    if not isinstance(source, str | Path):
+        return f"a {type(source).__name__} in memory"
+    return Path(printable(str(source))).name

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, DataError, listing, nearest
 from ..types import Kind
-from .folders import list_pictures, read_folder
+from .addresses import is_remote, parse_address, printable
+from .folders import list_pictures, read_folder, walk
+from .hub_sets import is_hub_set, joined, list_hub_set, metadata_files
 from .labels import natural_key
 from .listings import Listing, groups_from, part_of
 from .memory import list_memory
 from .options import Data
+from .packed import list_packed
+from .shards import list_shards
 from .tables import TABLES, list_table, read_table
 from .targets import parse_targets
+from .tars import find_archives, is_shards
 
 __all__ = ["Examples", "list_pictures", "read_examples"]
 
@@ -41,7 +47,7 @@ class Examples:
 
     table: pd.DataFrame
     kind: Kind
-    arrays: Sequence[np.ndarray] | None = None
+    arrays: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     delimiter: str | None = None
 
@@ -57,14 +63,24 @@ class Examples:
         """The target of each example."""
         return list(self.table["target"])
 
-    def pictures(self) -> list[str | np.ndarray]:
-        """What to read for each example: a path, or the picture itself."""
-        return [self._picture(source) for source in self.table["source"]]
+    def pictures(self) -> Sequence[Any]:
+        """What to read for each example: a path, or the picture itself, which is taken when it is asked for."""
+        sources = list(self.table["source"])
+        return sources if self.arrays is None else _InMemory(self.arrays, sources)
 
-    def _picture(self, source: str) -> str | np.ndarray:
-        if self.arrays is None:
-            return source
-        return self.arrays[int(source.removeprefix("array:"))]
+
+class _InMemory(Sequence[Any]):
+    """Pictures of a sequence that may decode, or read from disk, what is asked of it."""
+
+    def __init__(self, arrays: Sequence[Any], sources: list[str]) -> None:
+        self._arrays = arrays
+        self._places = [int(source.removeprefix("array:")) for source in sources]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._arrays[self._places[row]]
 
 
 def read_examples(data: Data, *, for_training: bool = True) -> Examples:
@@ -86,6 +102,9 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
     if data.group_from:
         groups, note = groups_from(data.group_from, found.ids)
         notes.append(note)
+    elif not data.group and any("#frame=" in source for source in found.sources):
+        groups = [parse_address(source).file for source in found.sources]
+        notes.append("Frames of one file stay on one side of a split.")
     given = any(split is not None for split in found.splits)
     table = pd.DataFrame(
         {
@@ -111,6 +130,10 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
 
 def _list_source(data: Data, for_training: bool) -> Listing:
     source = data.source
+    if is_hub_set(source):
+        return list_hub_set(source, data)
+    if is_remote(source) or is_remote(data.root):
+        return _list_remote(source, data)
     root = Path(data.root) if data.root else None
     if data.label_from and not (isinstance(source, (str, Path)) and Path(source).suffix.lower() not in TABLES):
         raise ConfigError(
@@ -123,7 +146,12 @@ def _list_source(data: Data, for_training: bool) -> Listing:
     if not isinstance(source, (str, Path)):
         return list_memory(source, data, root)
     path = Path(source)
+    if is_shards(source):
+        return list_shards(find_archives(source), data, str(path.absolute().parent))
     if path.is_dir():
+        layout = _special_folder(path.absolute(), data)
+        if layout is not None:
+            return layout
         columns = [name for name in ("image", "target", "group", "split") if getattr(data, name)]
         if columns:
             raise ConfigError(
@@ -135,6 +163,8 @@ def _list_source(data: Data, for_training: bool) -> Listing:
         raise DataError(
             f"There is no folder or table {path}. Expected a folder of pictures, or a table.{_nearby(path)}"
         )
+    if path.suffix.lower() == ".npz":
+        return list_packed(path)
     if path.suffix.lower() not in TABLES:
         raise DataError(
             f"{path} is neither a folder nor a table. Expected a folder of pictures, or a file that ends in "
@@ -143,6 +173,37 @@ def _list_source(data: Data, for_training: bool) -> Listing:
     table, notes = read_table(path, no_header=data.no_header)
     found = list_table(table, data, root or path.absolute().parent, str(path))
     return replace(found, notes=[*notes, *found.notes])
+
+
+def _list_remote(source: Any, data: Data) -> Listing:
+    """A table, archives, or a folder of archives at a URL; or a table of pictures at URLs."""
+    if data.root and not is_remote(data.root):
+        raise ConfigError(f"The source is a URL and root is the folder {data.root}. Expected a URL there too.")
+    if isinstance(source, pd.DataFrame):
+        return list_table(source, data, data.root, "The DataFrame")
+    if not isinstance(source, (str, Path)):
+        return list_memory(source, data, data.root)
+    if is_remote(source) and (is_shards(source) or not PurePosixPath(urlsplit(str(source)).path).suffix):
+        archives = find_archives(source)
+        if not archives:
+            raise DataError(f"There are no .tar archives under {printable(str(source))}.")
+        return list_shards(archives, data, str(source).rpartition("/")[0] if is_shards(source) else str(source))
+    table, notes = read_table(source, no_header=data.no_header)
+    found = list_table(table, data, data.root or str(source).rpartition("/")[0], printable(str(source)))
+    return replace(found, notes=[*notes, *found.notes])
+
+
+def _special_folder(root: Path, data: Data) -> Listing | None:
+    """A folder of archives, or an `imagefolder` with a table of its own; None where it is an ordinary one."""
+    files = metadata_files(root)
+    if files and not data.label_from:
+        data = replace(data, image=data.image or "file_name")
+        found = [list_table(read_table(file)[0], data, file.parent, str(file)) for file in files]
+        return joined(found, files, root)
+    if next(walk(root), None) is None:
+        archives = find_archives(root)
+        return list_shards(archives, data, str(root)) if archives else None
+    return None
 
 
 def _nearby(path: Path) -> str:
@@ -177,7 +238,7 @@ def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _check_learnable(examples: Examples, source: object) -> None:
     """Refuses a source with nothing to tell apart, and parts whose classes training never sees."""
     table, kind = examples.table, examples.kind
-    where = source if isinstance(source, (str, Path)) else "the source"
+    where = printable(str(source)) if isinstance(source, (str, Path)) else "the source"
     parts = set(table["split"])
     train = table[table["split"] == "train"] if parts != {None} else table
     if train.empty:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ..errors import DataError, listing
 from ..types import PARTS, Part
+from .addresses import is_remote
 from .labels import natural_key
 from .listings import EXTENSIONS, PART_WORDS, Listing, is_hidden, is_picture, matched
+from .tars import find_archives, is_shards, list_members
 
 
 def walk(folder: str | Path, outside: list[str] | None = None) -> Iterator[str]:
@@ -77,6 +79,12 @@ def list_pictures(inputs: Sequence[str | Path]) -> list[str]:
     paths: list[str] = []
     for item in inputs:
         text = str(item)
+        if is_remote(text):
+            paths += list_members(text) if is_shards(text) else [text]
+            continue
+        if is_shards(text):
+            paths += [source for archive in find_archives(text) for source in list_members(archive)]
+            continue
         if Path(text).is_dir():
             found = list(walk(text))
             problem = f"The folder {text} holds no pictures."

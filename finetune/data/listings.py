@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..errors import DataError, listing, nearest
@@ -25,11 +24,12 @@ PART_WORDS: dict[str, Part] = {
     "testing": "test",
 }
 
-# What people keep pictures in, and PIL reads without running any other program.
+# What people keep pictures in, and is read without running any other program.
 EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+        *(".dcm", ".dicom", ".npy"),
     )
 )
 
@@ -58,7 +58,7 @@ class Listing:
     extra: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
     folders: bool = False
-    arrays: Sequence[np.ndarray] | None = None
+    arrays: Sequence[Any] | None = None
 
 
 def is_hidden(name: str) -> bool:

@@ -19,7 +19,7 @@ EXPECTED = (
 )
 
 
-def list_memory(source: Any, data: Data, root: Path | None) -> Listing:
+def list_memory(source: Any, data: Data, root: Path | str | None) -> Listing:
     """Reads examples that are Python values.
 
     Args:

@@ -18,8 +18,9 @@ class Data:
     """Where the examples are, and how to read and to divide them.
 
     Args:
-        source: A folder, a CSV, TSV or Parquet file; from Python also a DataFrame, a list of (path, label) pairs, or
-            a pair (arrays, targets).
+        source: A folder; a CSV, TSV, JSON Lines or Parquet file; a .tar of WebDataset, a pattern or folder of them;
+            a .npz file; the URL of a table or of archives; from Python also a DataFrame, a set of the `datasets`
+            library, a list of (path, label) pairs, or a pair (arrays, targets).
         image: Name (or number, with `no_header`) of the column that holds the picture's path.
         target: Name or number of the column that holds the answer, or several names: one 0/1 column a label.
         kind: What the target is; "auto" infers it and says so.

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..errors import DataError, listing
+from .addresses import is_remote, parse_address, printable
 from .folders import walk
 from .listings import is_picture
 
@@ -23,27 +24,35 @@ class Located(NamedTuple):
     notes: list[str]
 
 
-def locate(values: Sequence[str], root: Path | None, where: str) -> Located:
+def locate(values: Sequence[str], root: Path | str | None, where: str) -> Located:
     """Finds the file that each cell of a path column means.
 
     Args:
-        values: Paths as written: absolute or relative, with `/` or back-slashes, with or without extension.
-        root: What they are relative to. A file that is not where its cell says is searched for under it by name,
-            which finds `images/a.jpg` for `a`, and a path of the machine where the table was made.
+        values: Paths as written: absolute or relative, with `/` or back-slashes, with or without extension, perhaps
+            with `#frame=N` behind; or URLs.
+        root: What they are relative to: a folder, or a URL. A file that is not where its cell says is searched for
+            under that folder by name, which finds `images/a.jpg` for `a`, and a path of the machine where the table
+            was made.
         where: The table's name in messages.
 
     Raises:
         DataError: Files that are missing, or cells that several files fit.
     """
+    if isinstance(root, str) or all(map(is_remote, values)):
+        return _at_urls(values, root)
     index = _Index(root)
     sources: list[str] = []
     missing: list[str] = []
     for value in values:
-        path = index.find(value.strip())
+        path = value if is_remote(value) else index.find(value.strip())
+        frame = None
+        if path is None and "#" in value:
+            file, frame, *_ = parse_address(value.strip())
+            path = index.find(file) if frame else None
         if path is None:
             missing.append(value)
         else:
-            sources.append(path)
+            sources.append(f"{path}#frame={frame}" if frame else path)
     if missing:
         several = (
             f" {len(index.several)} of them fit several files, such as {listing(index.several, 1)}."
@@ -56,9 +65,19 @@ def locate(values: Sequence[str], root: Path | None, where: str) -> Located:
             f"Expected paths relative to that folder: give another one as root, or remove these rows."
         )
     start = f"{index.root}{os.sep}"
-    ids = [Path(source.removeprefix(start)).as_posix() for source in sources]
+    ids = [
+        printable(source) if is_remote(source) else Path(source.removeprefix(start)).as_posix() for source in sources
+    ]
     notes = [f"{index.searched} pictures were found by name under {index.root}."] if index.searched else []
     return Located(ids, sources, notes)
+
+
+def _at_urls(values: Sequence[str], root: Path | str | None) -> Located:
+    """Pictures at URLs: whether they are there is known when they are read."""
+    base = f"{root}".rstrip("/")
+    sources = [value if is_remote(value) else f"{base}/{value.strip().replace(chr(92), '/')}" for value in values]
+    ids = [printable(source).removeprefix(f"{printable(base)}/") for source in sources]
+    return Located(ids, sources, [])
 
 
 class _Index:

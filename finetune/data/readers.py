@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,8 +13,12 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import DataError, UnreadableError, listing
+from ..errors import DataError, FinetuneError, UnreadableError, listing
+from .addresses import is_remote, parse_address, printable
+from .arrays import NPY, TIFF, is_deep, read_deep, read_npy, tiff_size
+from .dicom import is_dicom, read_dicom
 from .examples import Examples
+from .remote import fetch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,6 +26,8 @@ R = TypeVar("R")
 # Named one by one (MPO comes under JPEG): PIL would hand an EPS file to Ghostscript, whatever its extension says.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
+IN_MEMORY = 64 << 20  # a larger file is left to its decoder, which may not need all of it
+HEAD = 132  # bytes at the beginning that tell DICOM and NumPy from the rest
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,7 +46,8 @@ def read_image(
     """Reads a picture whole and turns it upright.
 
     Args:
-        source: A file, the bytes of one, or a picture in memory.
+        source: A file, the bytes of one, or a picture in memory. `PATH#frame=N` is the Nth frame of a DICOM file, a
+            TIFF or an animation, from 1; without it, it is the middle frame of DICOM and the first of the others.
         in_chans: 1 gives grey, 3 gives RGB; with another number the picture must have so many channels.
         shrink_to: Lets a JPEG be decoded at a half, a quarter or an eighth, as long as its shorter side keeps so many
             pixels. Faster, and not the same pixels: for training only.
@@ -55,14 +63,29 @@ def read_image(
     if isinstance(source, Image.Image):
         return _from_pil(source.copy(), in_chans)
     try:
-        with Image.open(_opened(source), formats=FORMATS) as image:
-            if shrink_to:
-                image.draft(image.mode, (shrink_to, shrink_to))
-            return _from_pil(image, in_chans)
-    except UnreadableError:
+        opened, head, frame = _opened(source)
+        # Before PIL is asked: DICOM may begin like a TIFF.
+        if is_dicom(head):
+            return _fit(read_dicom(_content(opened, whole=False), frame=frame), in_chans)
+        if head.startswith(NPY):
+            array = read_npy(_content(opened, whole=False))
+            return _fit(_scaled(array if array.ndim == 3 else array[..., None]), in_chans)
+        try:
+            with Image.open(opened, formats=FORMATS) as image:
+                if shrink_to:
+                    image.draft(image.mode, (shrink_to, shrink_to))
+                if frame:
+                    image.seek(frame - 1)
+                return _deep(opened, image, in_chans) if is_deep(image) else _from_pil(image, in_chans)
+        except UnidentifiedImageError:
+            if not head.startswith(TIFF):
+                raise
+            content = _content(opened, whole=True)
+            return _fit(_scaled(read_deep(content, tiff_size(content))), in_chans)
+    except FinetuneError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableError(_not_a_picture(source)) from None
+        raise UnreadableError(f"it is no picture of a known format (it begins with {head[:8]!r})") from None
     except Image.DecompressionBombError as error:
         raise UnreadableError(f"it claims too many pixels to be decoded safely: {error}") from None
     # PIL's plugins raise nearly anything on odd bytes: SyntaxError, struct.error, IndexError, zlib.error, EOFError, ...
@@ -70,30 +93,60 @@ def read_image(
         raise UnreadableError(f"it cannot be decoded: {_first_line(error)}") from error
 
 
-def _opened(source: str | Path | bytes) -> io.BytesIO | Path:
-    if isinstance(source, bytes):
-        if not source:
-            raise UnreadableError("it is empty (0 bytes)")
-        return io.BytesIO(source)
-    path = Path(source)
-    if path.is_dir():
-        raise UnreadableError("it is a folder")
-    if not path.exists():
-        raise UnreadableError("there is no such file")
-    if not path.is_file():  # a pipe or a device would wait forever
-        raise UnreadableError("it is no regular file")
-    if path.stat().st_size == 0:
+def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int | None]:
+    """What to read, how it begins, and which frame of it."""
+    frame = None
+    if isinstance(source, (str, Path)):
+        address = parse_address(str(source))
+        frame = address.frame
+        if is_remote(address.file):
+            source = fetch(address.file, start=address.start, size=address.size)
+        else:
+            path, size = _regular(Path(address.file))
+            with path.open("rb") as file:
+                if address.start is None and size > IN_MEMORY:
+                    return path, file.read(HEAD), frame
+                # At once: decoders that read a file by themselves do so in small pieces.
+                file.seek(address.start or 0)
+                source = file.read(-1 if address.start is None else address.size)
+            if len(source) < address.size:
+                raise UnreadableError(f"the archive ends {address.size - len(source)} bytes before this picture does")
+    if not source:
         raise UnreadableError("it is empty (0 bytes)")
-    return path
+    return io.BytesIO(source), source[:HEAD], frame
 
 
-def _not_a_picture(source: str | Path | bytes) -> str:
-    if isinstance(source, bytes):
-        head = source[:8]
-    else:
-        with Path(source).open("rb") as file:
-            head = file.read(8)
-    return f"it is no picture of a known format (it begins with {head!r})"
+def _regular(path: Path) -> tuple[Path, int]:
+    """The path of a file that has bytes, and how many."""
+    try:
+        known = path.stat()
+    except (OSError, ValueError):  # a name that no system takes
+        raise UnreadableError("there is no such file") from None
+    if stat.S_ISDIR(known.st_mode):
+        raise UnreadableError("it is a folder")
+    if not stat.S_ISREG(known.st_mode):  # a pipe or a device would wait forever
+        raise UnreadableError("it is no regular file")
+    if known.st_size == 0:
+        raise UnreadableError("it is empty (0 bytes)")
+    return path, known.st_size
+
+
+def _content(opened: io.BytesIO | Path, *, whole: bool) -> Any:
+    """The bytes; or, where a reader takes both, the file that has them."""
+    if isinstance(opened, Path):
+        return opened.read_bytes() if whole else opened
+    return opened.getvalue()
+
+
+def _deep(opened: io.BytesIO | Path, image: Image.Image, in_chans: int) -> np.ndarray:
+    """A picture of 16 bits a channel with all of them; PIL knows which way up it stands."""
+    if image.tell():
+        raise UnreadableError("its colours have 16 bits, of which only the first frame can be read")
+    array = _scaled(read_deep(_content(opened, whole=True), image.size))
+    if in_chans in (1, 3) and array.shape[2] == 4:
+        array = array[..., :3] * array[..., 3:] + (1 - array[..., 3:])
+    how = None if image.format == "TIFF" else _turn(image)  # a TIFF comes upright
+    return _fit(array if how is None else _turned(array, how), in_chans)
 
 
 def _first_line(error: Exception) -> str:
@@ -120,11 +173,26 @@ def _from_pil(image: Image.Image, in_chans: int) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        how = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken header says nothing about the picture, and must not cost it
-        how = None
+    how = _turn(image)
     return image if how is None else image.transpose(how)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken header says nothing about the picture, and must not cost it
+        return None
+
+
+def _turned(array: np.ndarray, how: Image.Transpose) -> np.ndarray:
+    turn = Image.Transpose
+    if how in (turn.TRANSPOSE, turn.ROTATE_270, turn.TRANSVERSE, turn.ROTATE_90):
+        array = array.swapaxes(0, 1)
+    if how in (turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.ROTATE_270, turn.TRANSVERSE):
+        array = array[:, ::-1]
+    if how in (turn.FLIP_TOP_BOTTOM, turn.ROTATE_180, turn.ROTATE_90, turn.TRANSVERSE):
+        array = array[::-1]
+    return np.ascontiguousarray(array)
 
 
 def _sixteen_bits(array: np.ndarray) -> np.ndarray:
@@ -146,7 +214,8 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     kind = array.dtype.kind
     if kind == "u" and array.dtype.itemsize == 2:
         # Scaled by the type and not by the picture's own range: brightness must mean the same in each.
-        return (array.astype(np.float64) / 65535).astype(np.float32)
+        shares: np.ndarray = np.divide(array, np.float32(65535), dtype=np.float32)
+        return shares
     if kind not in "iuf":
         raise UnreadableError(f"it holds {array.dtype}, expected uint8, uint16 or float in 0..1")
     low, high = float(array.min()), float(array.max())
@@ -250,7 +319,7 @@ def without_unreadable(
     if not errors:
         return examples, None
     sources = examples.table["source"]
-    lines = [f"{sources[row]}: {errors[row]}" for row in sorted(errors)]
+    lines = [f"{printable(sources[row])}: {errors[row]}" for row in sorted(errors)]
     count = f"{len(errors)} of {len(examples)} pictures cannot be read"
     if on_corrupt == "stop" or len(errors) == len(examples):
         shown = "\n  ".join(lines[:10])

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, DataError, listing, nearest
+from .addresses import is_remote
 from .listings import Listing, is_picture
 from .options import Data
-from .paths import locate
+from .paths import Located, locate
+from .remote import read_source
 
-TABLES = frozenset({".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq"})
+TABLES = frozenset({".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".jsonl"})
 
 # Usual names, the telling ones first.
 IMAGE_NAMES = (
@@ -30,11 +34,12 @@ TARGET_NAMES = (
 )
 
 
-def read_table(path: Path, *, no_header: bool = False) -> tuple[pd.DataFrame, list[str]]:
+def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """Reads a table with every cell as text, so that the class `007` stays `007` and the class `NA` is no gap.
 
     Args:
-        path: A CSV, TSV or Parquet file. What separates the cells of a `.csv` is found out.
+        path: A CSV, TSV, JSON Lines or Parquet file, or the URL of one. What separates the cells of a `.csv` is found
+            out.
         no_header: The first line is an example; columns are named "0", "1", ...
 
     Returns:
@@ -43,12 +48,16 @@ def read_table(path: Path, *, no_header: bool = False) -> tuple[pd.DataFrame, li
     Raises:
         DataError: A file that is no table.
     """
+    raw = read_source(str(path)) if is_remote(path) else Path(path).read_bytes()
+    path = Path(urlsplit(str(path)).path if is_remote(path) else path)
     if path.suffix.lower() in (".parquet", ".pq"):
         try:
-            return pd.read_parquet(path), []
+            return pd.read_parquet(io.BytesIO(raw)), []
         except (OSError, ValueError) as error:  # pyarrow's own errors are both
             raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    text, notes = _decode(path)
+    text, notes = _decode(path, raw)
+    if path.suffix.lower() == ".jsonl":
+        return _json_lines(path, text), notes
     csv.field_size_limit(2**31 - 1)  # 131072 unless told; a C long, which has 32 bits on Windows
     separator = _separator(path, text)
     rows = _rows(path, text, separator)
@@ -105,8 +114,22 @@ def _decimal_commas(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _decode(path: Path) -> tuple[str, list[str]]:
-    raw = path.read_bytes()
+def _json_lines(path: Path, text: str) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} cannot be read as JSON Lines: line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} cannot be read as JSON Lines: line {number} is no object of names and values.")
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _decode(path: Path, raw: bytes) -> tuple[str, list[str]]:
     if not raw.strip():
         raise DataError(f"{path} is empty. Expected a table with a line an example.")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls "Unicode text"
@@ -132,14 +155,18 @@ def _separator(path: Path, text: str) -> str:
     return best
 
 
-def list_table(table: pd.DataFrame, data: Data, root: Path | None, where: str) -> Listing:
+def list_table(
+    table: pd.DataFrame, data: Data, root: Path | str | None, where: str, *, located: Located | None = None
+) -> Listing:
     """Takes the examples from the columns of a table.
 
     Args:
         table: One row an example.
         data: Which column is what; for what is not said, usual names are tried.
-        root: What paths are relative to; also searched for files by name. None: the working folder, not searched.
+        root: What paths are relative to: a folder, also searched for files by name, or a URL. None: the working
+            folder, not searched.
         where: The table's name in messages.
+        located: The pictures, where it is known already which they are.
 
     Raises:
         ConfigError: Columns that are not there, all of them at once.
@@ -149,7 +176,7 @@ def list_table(table: pd.DataFrame, data: Data, root: Path | None, where: str) -
         raise DataError(f"{where} holds no rows. Expected one row an example.")
     table = table.rename(columns=str).reset_index(drop=True)
     image, targets, notes = _columns(table, data, where)
-    located = locate([cell_text(cell) for cell in table[image]], root, where)
+    located = located or locate([cell_text(cell) for cell in table[image]], root, where)
     used = {image, *targets, *(name for name in (data.group, data.split) if name)}
     return Listing(
         ids=located.ids,
