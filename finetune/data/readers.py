@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, UnreadableError, listing
+from .decode import decode_jpeg
 from .examples import Examples
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ def read_image(
         return _from_pil(source.copy(), in_chans)
     try:
         with Image.open(_opened(source), formats=FORMATS) as image:
+            if in_chans == 3 and _turn(image) is None and (pixels := decode_jpeg(image, shrink_to)) is not None:
+                return pixels
             if shrink_to:
                 image.draft(image.mode, (shrink_to, shrink_to))
             return _from_pil(image, in_chans)
@@ -120,11 +123,15 @@ def _from_pil(image: Image.Image, in_chans: int) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        how = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken header says nothing about the picture, and must not cost it
-        how = None
+    how = _turn(image)
     return image if how is None else image.transpose(how)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken header says nothing about the picture, and must not cost it
+        return None
 
 
 def _sixteen_bits(array: np.ndarray) -> np.ndarray:
