@@ -29,10 +29,10 @@ def cpu_count() -> int:
 
 
 def stack(pictures: Sequence[np.ndarray]) -> torch.Tensor:
-    """(H, W, C) pictures -> (N, C, H, W); where some are float32 in 0..1, so become all."""
+    """(H, W, C) pictures -> (N, C, H, W), channels last in memory; where some are float32 in 0..1, so become all."""
     if len({picture.dtype for picture in pictures}) > 1:
         pictures = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in pictures]
-    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
 def stream(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..errors import ConfigError, nearest
 from ..types import ImageSpec
+from .kernels import quick_resize
 
 EvalTransform = Callable[[np.ndarray], np.ndarray]
 TrainTransform = Callable[[np.ndarray, int], np.ndarray]
@@ -252,6 +253,7 @@ def _crop_type() -> type:
             self.spec = spec
 
         def apply(self, img: np.ndarray, crop_coords: tuple[int, int, int, int], **params: Any) -> np.ndarray:
-            return resize(img, self.spec.size, self.spec.interpolation, crop_coords)
+            way = quick_resize if img.dtype == np.uint8 else resize
+            return way(img, self.spec.size, self.spec.interpolation, crop_coords)
 
     return RandomResizedCrop
