@@ -1,9 +1,9 @@
 """JPEG decoding in one step where simplejpeg is installed: the pixels of PIL, in half its time.
 
-Both call libjpeg-turbo with the same settings, so the arrays are equal bit for bit; PIL spends the rest on packing pixels
-into four bytes and on unpacking them again. Whatever is not a sound, upright RGB JPEG is left to PIL, which then says what
-is wrong. OpenCV decodes as fast, but hands over a broken picture without a word (measured on JPEGs with damaged
-bytes: 80 that PIL refuses came back as pictures); simplejpeg refuses whatever libjpeg only warns of.
+Both call libjpeg-turbo with the same settings, so the arrays are equal bit for bit; PIL spends the rest on packing
+pixels into four bytes and on unpacking them again. Whatever is not a sound, upright RGB JPEG is left to PIL, which then
+says what is wrong. OpenCV decodes as fast, but hands over broken pictures without a word (measured on JPEGs with
+damaged bytes: 80 that PIL refuses came back as pictures); simplejpeg refuses whatever libjpeg only warns of.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def decode_jpeg(image: Image.Image, shrink_to: int | None = None) -> np.ndarray 
     factor = next((factor for factor in FACTORS if room >= factor), 1)
     size = (-(-height // factor), -(-width // factor))
     smaller = {"min_height": size[0], "min_width": size[1]} if factor > 1 else {}
-    file: Any = image.fp
+    opened: Any = image
+    file = opened.fp
     place = file.tell()
     file.seek(0)
     raw = file.read()

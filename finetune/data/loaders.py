@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
+from .kept import Kept, prepared
 from .readers import read_ahead, read_image
-from .transforms import TrainTransform, eval_transform, shrink_to, train_transform
+from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
 
 Place = tuple[int, int]
 """The row of an example, and the epoch it is asked for in."""
@@ -84,9 +85,13 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         spec: What the network wants to see.
         policy: How pictures are varied, a key of `transforms.POLICIES`; "none" gives them as in evaluation.
         seed: With the epoch and the row it fixes how a picture is varied, whichever worker does it.
+        kept: Pictures that are decoded already, and where new ones go; None decodes each time.
     """
 
-    def __init__(self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int) -> None:
+    def __init__(
+        self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int,
+        kept: Kept | None = None,
+    ) -> None:  # fmt: skip
         self._pictures = examples.pictures()
         self._ids = list(examples.table["id"])
         self._targets = targets
@@ -94,6 +99,8 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         self._policy = policy
         self._seed = seed
         self._shrink_to = shrink_to(spec, policy)
+        self._kept = kept
+        self._prepare: EvalTransform | None = None
         self._transform: TrainTransform | None = None
 
     def __len__(self) -> int:
@@ -102,16 +109,30 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
     def __getitem__(self, place: Place) -> Sample | UnreadableError:
         row, epoch = place
         if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
-            self._transform = train_transform(self._spec, self._policy)
+            spec = self._spec
+            if self._kept is not None:
+                self._prepare, spec = prepared(spec, self._policy)
+            self._transform = train_transform(spec, self._policy)
         try:
-            picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
+            picture = self._read(row)
         except UnreadableError as error:
             return UnreadableError(f"{self._ids[row]}: {error}")
         seed = int(np.random.SeedSequence((self._seed, epoch, row)).generate_state(1)[0])
         return self._transform(picture, seed), self._targets[row], row
 
+    def _read(self, row: int) -> np.ndarray:
+        known = self._kept.get(row) if self._kept is not None else None
+        if known is not None:
+            return known
+        picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
+        if self._kept is not None and self._prepare is not None:
+            # Also where it cannot be kept: room changes how long training takes, and not what it sees.
+            picture = self._prepare(picture)
+            self._kept.put(row, picture)
+        return picture
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_transform": None}
+        return self.__dict__ | {"_prepare": None, "_transform": None}
 
 
 class EpochSampler(Sampler[Place]):
@@ -209,6 +230,7 @@ def make_loader(
     seed: int = 0,
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
+    kept: Kept | None = None,
 ) -> PictureLoader:
     """Batches of examples for a training loop.
 
@@ -225,11 +247,12 @@ def make_loader(
         seed: Fixes order and variation.
         workers: Processes that decode, at most one a processor; 0 decodes in this one.
         indices: Which rows of the table; all if None.
+        kept: Where pictures of this policy are kept decoded, from `PictureCache.kept`; None decodes each time.
     """
     rows = np.arange(len(examples)) if indices is None else np.asarray(indices, np.int64)
     workers = min(workers, cpu_count())
     return PictureLoader(
-        PictureDataset(examples, targets, spec, policy=policy if train else "none", seed=seed),
+        PictureDataset(examples, targets, spec, policy=policy if train else "none", seed=seed, kept=kept),
         batch_size=batch_size,
         sampler=EpochSampler(rows, train=train, batch_size=batch_size, seed=seed),
         num_workers=workers,
