@@ -20,8 +20,7 @@ from PIL import Image
 
 from ..types import ImageSpec
 from .examples import Examples
-from .kept import INDEX, Kept, folder_size, kept_size
-from .transforms import policy, shrink_to
+from .kept import INDEX, Kept, crop_side, folder_size, kept_size
 
 Where = Literal["auto", "ram", "disk", "off"]
 
@@ -130,9 +129,9 @@ class PictureCache:
     def _need(self, name: str, rows: np.ndarray) -> int:
         """About how many bytes the pictures of these rows take, from the headers of some."""
         spec = self._spec
-        if policy(name).scale is None:
+        side = crop_side(spec, name)
+        if side is None:
             return len(rows) * math.prod(spec.size) * spec.in_chans
-        side = shrink_to(spec, name) or 0
         sources = self._examples.table["source"]
         areas = []
         for row in rows[:: max(1, len(rows) // 64)]:
@@ -142,7 +141,7 @@ class PictureCache:
 
     def _key(self, name: str) -> str:
         """A name for these pictures, in this order, prepared in this way; other files or times give another one."""
-        side = shrink_to(self._spec, name) if policy(name).scale else None
+        side = crop_side(self._spec, name)
         how: list[Any] = [FORMAT, side, name if side is None and name != "none" else "", self._spec.in_chans]
         how += [self._spec.size, self._spec.interpolation, self._spec.resize]
         how += [importlib.metadata.version(package) for package in ("pillow", "torch")]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
-from .kept import Kept, prepared
+from .kept import Kept, preparation
 from .readers import read_ahead, read_image
 from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
 
@@ -73,7 +73,7 @@ def stream(
         read = {row: result for row, result in results.items() if not isinstance(result, str)}
         errors = {row: result for row, result in results.items() if isinstance(result, str)}
         empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
-        yield np.array(list(read), np.int64), stack(list(read.values())) if read else empty, errors
+        yield np.array(list(read), np.int64), stack(list(read.values())).contiguous() if read else empty, errors
 
 
 class PictureDataset(Dataset[Sample | UnreadableError]):
@@ -111,7 +111,7 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
             spec = self._spec
             if self._kept is not None:
-                self._prepare, spec = prepared(spec, self._policy)
+                self._shrink_to, self._prepare, spec = preparation(spec, self._policy)
             self._transform = train_transform(spec, self._policy)
         try:
             picture = self._read(row)

@@ -15,10 +15,10 @@ from finetune.data import cache as cache_module
 from finetune.data import kept as kept_module
 from finetune.data.cache import PREFIX, PictureCache, memory_base, memory_room
 from finetune.data.examples import read_examples
-from finetune.data.kept import INDEX, SLACK, Kept, folder_size, kept_size, prepared
+from finetune.data.kept import INDEX, SLACK, Kept, crop_side, folder_size, kept_size, preparation
 from finetune.data.loaders import make_loader
 from finetune.data.options import Data
-from finetune.data.transforms import POLICIES, eval_transform, shrink_to, train_transform
+from finetune.data.transforms import POLICIES, eval_transform, train_transform
 from finetune.errors import UnreadableError
 from finetune.types import ImageSpec
 
@@ -96,8 +96,10 @@ def test_without_crops_a_kept_picture_is_the_decoded_one_to_the_bit(root, where,
 def test_evaluation_is_kept_to_the_bit_for_networks_that_are_not_square():
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     spec = ImageSpec(size=(16, 40), mean=(0.5,) * 3, std=(0.5,) * 3)
-    prepare, rest = prepared(spec, "none")
-    np.testing.assert_array_equal(train_transform(rest, "none")(prepare(picture), 0), eval_transform(spec)(picture))
+    way = preparation(spec, "none")
+    np.testing.assert_array_equal(
+        train_transform(way.spec, "none")(way.apply(picture), 0), eval_transform(spec)(picture)
+    )
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -134,8 +136,7 @@ def test_what_one_worker_keeps_another_one_finds(root):
 
 @pytest.mark.parametrize("policy", ["mild", "natural", "medical"])
 def test_only_pictures_much_larger_than_needed_are_resized(policy):
-    side = shrink_to(SPEC, policy)
-    prepare, _ = prepared(SPEC, policy)
+    side, prepare = crop_side(SPEC, policy), preparation(SPEC, policy).apply
     little = np.zeros((side, int(side * SLACK), 3), np.uint8)
     assert prepare(little) is little
     large = np.full((3 * side, 4 * side, 3), 7, np.uint8)
