@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def quick_resize(
     picture: np.ndarray, size: tuple[int, int], kernel: str, box: tuple[int, int, int, int] | None = None
 ) -> np.ndarray:
-    """Resizes within one of 255 levels of PIL inside a picture; a box knows nothing of what lies around it.
+    """Resizes as PIL does, but for rounding (two of 255 levels at most); a box knows nothing of what lies around it.
 
     For training only: evaluation keeps to PIL, whose pixels do not depend on the processor.
 

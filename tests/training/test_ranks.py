@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import finetune as ft
+from finetune.training.machine import suitable_workers
 from finetune.training.plan import Phase
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, tiny
@@ -42,3 +43,12 @@ def test_two_ranks_end_with_the_weights_of_one_rank_with_twice_the_batch(tmp_pat
         np.testing.assert_allclose(a.detach(), b.detach(), atol=1e-5)
     assert outcome_two.chosen.score == pytest.approx(outcome_one.chosen.score, abs=1e-5)
     assert outcome_two.chosen.phase == outcome_one.chosen.phase
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
+def test_readers_never_outnumber_the_cores_left_by_the_ranks(cores, ranks, accelerator):
+    workers = suitable_workers(cores // ranks, accelerator)
+    assert 0 <= workers <= 8 and (workers == 0 or workers == 1 or ranks * (workers + 1) <= cores)
+    assert workers >= 1 or accelerator == "cpu"
