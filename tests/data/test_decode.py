@@ -52,7 +52,8 @@ def agree(raw, shrink_to=None):
 KINDS = {
     "plain": {}, "progressive": {"progressive": True}, "whole colour": {"subsampling": 0}, "half": {"subsampling": 1},
     "grey": {"mode": "L"}, "four colours": {"mode": "CMYK"}, "turned": {"exif": turned(6)},
-    "upright": {"exif": turned(1)}, "poor": {"quality": 5}, "one pixel": {"size": (1, 1)}, "restarts": {"restart_marker_rows": 1},
+    "upright": {"exif": turned(1)}, "poor": {"quality": 5}, "one pixel": {"size": (1, 1)},
+    "restarts": {"restart_marker_rows": 1},
 }  # fmt: skip
 
 
