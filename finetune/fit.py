@@ -83,6 +83,7 @@ def fit(
     strategy: str | None = None,
     precision: str | None = None,
     workers: int | None = None,
+    cache: Literal["auto", "ram", "disk", "off"] | None = None,
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -163,6 +164,7 @@ def fit(
         strategy: As Lightning's Trainer takes it; "auto" is DDP where there are several devices [auto].
         precision: As Lightning's Trainer takes it; "auto" is bf16-mixed on GPUs that have it [auto].
         workers: Processes that read pictures while training.
+        cache: "ram", "disk" or "off": where pictures are kept decoded between epochs [auto: memory, else the disk].
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.

@@ -192,12 +192,14 @@ def _suggestion(names: list[str]) -> str:
 
 def _check_empty(folder: Path, classes: set[str], *, stop: bool) -> list[str]:
     with os.scandir(folder) as entries:
-        empty = [entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name)]
-    empty = sorted(set(empty) - classes - (PART_WORDS.keys() if not stop else set()), key=natural_key)
+        folders = {entry.name: entry.is_symlink() for entry in entries if entry.is_dir() and not is_hidden(entry.name)}
+    empty = sorted(set(folders) - classes - (PART_WORDS.keys() if not stop else set()), key=natural_key)
     if not empty:
         return []
     count = f"{len(empty)} class folder{'s hold' if len(empty) > 1 else ' holds'}"
     found = f"{count} no pictures in {folder}: {listing(empty)}."
+    if any(folders[name] for name in empty):
+        found += " Links that lead out of the source are not followed."
     if stop:
         raise DataError(f"{found} Expected at least one picture in each: add some, or remove the folder.")
     return [found]

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
+from .kept import Kept, preparation
 from .policies import ENGINES
 from .readers import read_ahead, read_image
 from .samplers import Place, make_sampler
-from .transforms import TrainTransform, eval_transform, shrink_to, train_transform
+from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
 
 Sample = tuple[np.ndarray, Any, int]
 """A picture (H, W, C), its target as numbers, and its row."""
@@ -28,10 +29,10 @@ def cpu_count() -> int:
 
 
 def stack(pictures: Sequence[np.ndarray]) -> torch.Tensor:
-    """(H, W, C) pictures -> (N, C, H, W); where some are float32 in 0..1, so become all."""
+    """(H, W, C) pictures -> (N, C, H, W), channels last in memory; where some are float32 in 0..1, so become all."""
     if len({picture.dtype for picture in pictures}) > 1:
         pictures = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in pictures]
-    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
 def stream(
@@ -76,7 +77,7 @@ def stream(
         read = {row: result for row, result in results.items() if not isinstance(result, str)}
         errors = {row: result for row, result in results.items() if isinstance(result, str)}
         empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
-        yield np.array(list(read), np.int64), stack(list(read.values())) if read else empty, errors
+        yield np.array(list(read), np.int64), stack(list(read.values())).contiguous() if read else empty, errors
 
 
 class PictureDataset(Dataset[Sample | UnreadableError]):
@@ -90,11 +91,12 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         seed: With the epoch and the row it fixes how a picture is varied, whichever worker does it.
         engine: The library that varies them, one of `policies.ENGINES`.
         negate: Whether the target of a mirrored picture changes its sign, as a steering angle does.
+        kept: Pictures that are decoded already, and where new ones go; None decodes each time.
     """
 
     def __init__(
         self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int,
-        engine: str = ENGINES[0], negate: bool = False,
+        engine: str = ENGINES[0], negate: bool = False, kept: Kept | None = None,
     ) -> None:  # fmt: skip
         self._pictures = examples.pictures()
         self._ids = list(examples.table["id"])
@@ -105,6 +107,8 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         self._negate = negate
         self._seed = seed
         self._shrink_to = shrink_to(spec, policy)
+        self._kept = kept
+        self._prepare: EvalTransform | None = None
         self._transform: TrainTransform | None = None
 
     def __len__(self) -> int:
@@ -113,9 +117,12 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
     def __getitem__(self, place: Place) -> Sample | UnreadableError:
         row, epoch = place
         if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
-            self._transform = train_transform(self._spec, self._policy, engine=self._engine)
+            spec = self._spec
+            if self._kept is not None:
+                self._shrink_to, self._prepare, spec = preparation(spec, self._policy)
+            self._transform = train_transform(spec, self._policy, engine=self._engine)
         try:
-            picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
+            picture = self._read(row)
         except UnreadableError as error:
             return UnreadableError(f"{self._ids[row]}: {error}")
         seed = int(np.random.SeedSequence((self._seed, epoch, row)).generate_state(1)[0])
@@ -123,8 +130,19 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         target = self._targets[row]
         return varied.picture, -target if self._negate and varied.mirrored else target, row
 
+    def _read(self, row: int) -> np.ndarray:
+        known = self._kept.get(row) if self._kept is not None else None
+        if known is not None:
+            return known
+        picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
+        if self._kept is not None and self._prepare is not None:
+            # Also where it cannot be kept: room changes how long training takes, and not what it sees.
+            picture = self._prepare(picture)
+            self._kept.put(row, picture)
+        return picture
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_transform": None}
+        return self.__dict__ | {"_prepare": None, "_transform": None}
 
 
 def collate(samples: Sequence[Sample | UnreadableError]) -> Batch | UnreadableError:
@@ -170,6 +188,7 @@ def make_loader(
     seed: int = 0,
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
+    kept: Kept | None = None,
 ) -> PictureLoader:
     """Batches of examples for a training loop.
 
@@ -189,12 +208,20 @@ def make_loader(
         seed: Fixes order and variation.
         workers: Processes that decode, at most one a processor; 0 decodes in this one.
         indices: Which rows of the table; all if None.
+        kept: Where pictures of this policy are kept decoded, from `PictureCache.kept`; None decodes each time.
     """
     rows = np.arange(len(examples)) if indices is None else np.asarray(indices, np.int64)
     workers = min(workers, cpu_count())
     return PictureLoader(
         PictureDataset(
-            examples, targets, spec, policy=policy if train else "none", seed=seed, engine=engine, negate=negate
+            examples,
+            targets,
+            spec,
+            policy=policy if train else "none",
+            seed=seed,
+            engine=engine,
+            negate=negate,
+            kept=kept,
         ),
         batch_size=batch_size,
         sampler=make_sampler(rows, targets, sampler=sampler, train=train, batch_size=batch_size, seed=seed),

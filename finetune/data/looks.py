@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .examples import Examples
-from .kept import Kept, stamp_of
+from .known import Known, stamp_of
 from .readers import scan
 
 FORMAT = 1
@@ -206,7 +206,7 @@ class Onlooker:
         self._examples = examples
         self._in_chans = in_chans
         base = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser()
-        self._kept = Kept(base / "looks", LOOK, version=(FORMAT, in_chans, SIDE, version("pillow")))
+        self._kept = Known(base / "looks", LOOK, version=(FORMAT, in_chans, SIDE, version("pillow")))
         # Taken now and not when it is kept: a file that changes in between must not pass for the one that was read.
         self._stamps = {row: stamp for row, what in enumerate(examples.pictures()) if (stamp := stamp_of(what))}
         self._records = np.zeros(len(examples), LOOK)

@@ -32,7 +32,7 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
             with `#frame=N` behind; or URLs.
         root: What they are relative to: a folder, or a URL. A file that is not where its cell says is searched for
             under that folder by name, which finds `images/a.jpg` for `a`, and a path of the machine where the table
-            was made.
+            was made. Links under it that lead out of it are not followed, as in folders.
         where: The table's name in messages.
 
     Raises:
@@ -53,6 +53,7 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
             missing.append(value)
         else:
             sources.append(f"{path}#frame={frame}" if frame else path)
+    links = f" {len(index.outside)} links that lead out of {index.root} were not followed." if index.outside else ""
     if missing:
         several = (
             f" {len(index.several)} of them fit several files, such as {listing(index.several, 1)}."
@@ -61,7 +62,7 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
         )
         raise DataError(
             f"{len(missing)} of {len(values)} pictures that {where} names cannot be found: "
-            f"{listing([repr(value) for value in missing])}.{several} Looked in {index.root}. "
+            f"{listing([repr(value) for value in missing])}.{several}{links} Looked in {index.root}. "
             f"Expected paths relative to that folder: give another one as root, or remove these rows."
         )
     start = f"{index.root}{os.sep}"
@@ -69,6 +70,7 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
         printable(source) if is_remote(source) else Path(source.removeprefix(start)).as_posix() for source in sources
     ]
     notes = [f"{index.searched} pictures were found by name under {index.root}."] if index.searched else []
+    notes += [links.strip()] if links else []
     return Located(ids, sources, notes)
 
 
@@ -88,6 +90,8 @@ class _Index:
         self.search = root is not None
         self.searched = 0
         self.several: list[str] = []
+        self.outside: list[str] = []
+        self._real = os.path.realpath(self.root)
         self._folders: dict[str, tuple[set[str], Names]] = {}
         self._under: Names | None = None
 
@@ -117,11 +121,24 @@ class _Index:
         if folder not in self._folders:
             try:
                 with os.scandir(folder) as entries:
-                    names = [entry.name for entry in entries if entry.is_file()]
+                    names = [e.name for e in entries if e.is_file() and not (e.is_symlink() and self._out(e.path))]
+                if names and self._out(folder):
+                    names = []
             except OSError:
                 names = []
             self._folders[folder] = set(names), _by_name(names)
         return self._folders[folder]
+
+    def _out(self, path: str) -> bool:
+        """Whether a path under the root is, by some link, none; a path that names another place itself is as meant."""
+        out = (
+            self.search
+            and Path(path).is_relative_to(self.root)
+            and not Path(os.path.realpath(path)).is_relative_to(self._real)
+        )
+        if out:
+            self.outside.append(path)
+        return out
 
     def _anywhere(self) -> Names:
         if self._under is None:

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import DataError, FinetuneError, UnreadableError, listing
 from .addresses import is_remote, parse_address, printable
 from .arrays import NPY, TIFF, is_deep, read_deep, read_npy, tiff_size
+from .decode import decode_jpeg
 from .dicom import is_dicom, read_dicom
 from .examples import Examples
 from .remote import fetch
@@ -72,6 +73,8 @@ def read_image(
             return _fit(_scaled(array if array.ndim == 3 else array[..., None]), in_chans)
         try:
             with Image.open(opened, formats=FORMATS) as image:
+                if in_chans == 3 and _turn(image) is None and (pixels := decode_jpeg(image, shrink_to)) is not None:
+                    return pixels
                 if shrink_to:
                     image.draft(image.mode, (shrink_to, shrink_to))
                 if frame:

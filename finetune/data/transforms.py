@@ -13,6 +13,7 @@ from PIL import Image
 from ..errors import ConfigError, nearest
 from ..types import ImageSpec
 from .draws import draw
+from .kernels import quick_resize
 from .policies import ENGINES, Policy, policy
 
 EvalTransform = Callable[[np.ndarray], np.ndarray]
@@ -173,6 +174,9 @@ class TrainTransform:
         elif self.spec.crop_mode == "squish":
             across, down = picture.shape[1] / frame[1], picture.shape[0] / frame[0]
             box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        if picture.dtype == np.uint8 and all(edge == int(edge) for edge in box):
+            left, top, right, bottom = (int(edge) for edge in box)
+            return quick_resize(picture, self.spec.size, self.spec.interpolation, (left, top, right, bottom))
         return resize(picture, self.spec.size, self.spec.interpolation, box)
 
 

@@ -57,9 +57,7 @@ class Machine:
             precision = "bf16-mixed" if bf16 else "32-true"
         workers = plan.workers
         if workers is None:
-            cores = cpu_count()
-            # With one or two cores the readers would only take time from the computing.
-            workers = 0 if cores <= 2 else min(8, max(1, cores // count - 1))
+            workers = suitable_workers(cpu_count() // count, accelerator)
         return cls(
             accelerator=accelerator, devices=devices, num_nodes=plan.num_nodes, world_size=world_size,
             strategy=_strategy(plan.strategy, world_size), precision=precision, workers=workers,
@@ -81,6 +79,20 @@ class Machine:
         return replace(
             plan, accelerator=self.accelerator, devices=self.devices, precision=self.precision, workers=self.workers
         )
+
+
+def suitable_workers(cores: int, accelerator: str) -> int:
+    """How many processes read pictures for a rank.
+
+    Args:
+        cores: The rank's share of the machine's processors.
+        accelerator: Where it computes.
+    """
+    if accelerator == "cpu" and cores <= 2:
+        return 0  # they would only take time from the computing
+    # One core is left to the rank itself. Eight read thousands of pictures a second, more than networks learn from; and
+    # an accelerator waits less for one reader than for itself, also where there is but one core.
+    return min(8, max(1, cores - 1))
 
 
 def seed_all(seed: int) -> None:

@@ -12,6 +12,7 @@ from ..errors import ConfigError, nearest
 from ..types import Kind
 
 METHODS = ("probe", "full", "head-then-full", "lp-ft")
+CACHES = ("auto", "ram", "disk", "off")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", *VARIATIONS)
 SAMPLERS = ("shuffle", "balanced", "sqrt")
@@ -133,6 +134,9 @@ class Plan:
         strategy: "auto" is one process a device with gradients averaged (DDP) where there are several.
         precision: "auto" is "bf16-mixed" on GPUs that have it, else "32-true".
         workers: Processes that read pictures while training; None for a number that suits the machine.
+        cache: Keeps pictures decoded between epochs: "ram" while the run lasts, "disk" for later runs too, "auto" in
+            memory where a quarter of what is free holds them, else on the disk where they fit, "off". Pictures larger
+            than crops need are then resized once before; which of the three holds them changes nothing else.
         phases: The phases themselves, instead of a method's.
 
     Raises:
@@ -167,6 +171,7 @@ class Plan:
     strategy: str = "auto"
     precision: str = "auto"
     workers: int | None = None
+    cache: Literal["auto", "ram", "disk", "off"] = "auto"
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
@@ -203,6 +208,8 @@ class Plan:
                 + nearest(self.precision, PRECISIONS)
             )
         wrong += self._wrong_in_sampling()
+        if self.cache not in CACHES:
+            wrong.append(f'Unknown cache "{self.cache}". Expected one of {", ".join(CACHES)}.')
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             wrong.append(f"Phases need names of their own. Got {', '.join(names)}.")

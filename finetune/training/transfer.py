@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ..data.cache import PictureCache
 from ..data.examples import Examples
 from ..data.loaders import make_loader
 from ..errors import TrainingError
@@ -107,7 +108,7 @@ def transfer(
                     network, task, lesson, plan, phase, around, index=index, prefix=prefix,
                     head_decay=fitted.decay if fitted else None,
                     monitor=f"validation_{metric}" if len(lesson.validation) else None, higher=higher,
-                    epochs=like.lengths[phase.name] if like is not None else None,
+                    epochs=like.lengths[phase.name] if like is not None else None, say=say,
                 )  # fmt: skip
             except KeyboardInterrupt:
                 if not offers:
@@ -170,7 +171,7 @@ def _offer(
 
 def _fit_on_pictures(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, *,
-    index: int, prefix: str, monitor: str | None, higher: bool, epochs: int | None, head_decay: float | None,
+    index: int, prefix: str, monitor: str | None, higher: bool, epochs: int | None, head_decay: float | None, say: Say,
 ) -> tuple[Candidate, bool]:  # fmt: skip
     # Lightning costs seconds to import, and a probe has no use for it.
     from .learner import Learner
@@ -179,22 +180,24 @@ def _fit_on_pictures(
     learner = Learner(network, task, phase, plan, seed=plan.seed + index, head_decay=head_decay)
     stages = tuple(Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in network.stages)
 
-    def loader(rows: np.ndarray, train: bool) -> Any:
+    def loader(rows: np.ndarray, train: bool, cache: PictureCache) -> Any:
         return make_loader(
             lesson.examples, lesson.target, network.spec, indices=rows, batch_size=plan.batch_size, train=train,
             policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
             sampler=plan.sampler, seed=plan.seed + index, workers=around.machine.workers,
+            kept=cache.kept(phase.augment if train else "none", rows, epochs=epochs or phase.epochs),
         )  # fmt: skip
 
-    data = {
-        "train_dataloaders": loader(lesson.train, True),
-        "val_dataloaders": loader(lesson.validation, False) if len(lesson.validation) else None,
-    }
     try:
-        return fit_phase(
-            learner, stages, phase, plan, around, index=index, monitor=monitor, higher=higher, data=data,
-            epochs=epochs, prefix=prefix,
-        )  # fmt: skip
+        with PictureCache(plan.cache, lesson.examples, network.spec, say=say) as cache:
+            data = {
+                "train_dataloaders": loader(lesson.train, True, cache),
+                "val_dataloaders": loader(lesson.validation, False, cache) if len(lesson.validation) else None,
+            }
+            return fit_phase(
+                learner, stages, phase, plan, around, index=index, monitor=monitor, higher=higher, data=data,
+                epochs=epochs, prefix=prefix,
+            )  # fmt: skip
     finally:
         network.requires_grad_(True)
 

@@ -171,3 +171,13 @@ def test_a_folder_or_pattern_without_pictures_is_refused(tmp_path):
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
     path = save(tmp_path / "a[1].jpg")
     assert list_pictures([path]) == [str(path)]
+
+
+def test_a_class_folder_that_is_a_link_out_of_the_source_is_named_and_not_followed(tmp_path):
+    root = tree(tmp_path / "root", ["cat/1.jpg", "dog/1.jpg"])
+    (root / "bird").symlink_to(tree(tmp_path / "elsewhere", ["a.jpg"]))
+    with pytest.raises(DataError, match=r"bird\. Links that lead out of the source are not followed"):
+        read_examples(Data(source=str(root)))
+    examples = read_examples(Data(source=str(root)), for_training=False)
+    assert list(examples.table["id"]) == ["cat/1.jpg", "dog/1.jpg"]
+    assert any("1 links that lead out" in note for note in examples.notes)

@@ -164,3 +164,9 @@ def test_a_loader_travels_to_another_process_and_gives_the_same_there(examples):
     assert there.generator.initial_seed() == here.generator.initial_seed()
     for a, b in zip(here, there, strict=True):
         assert torch.equal(a.inputs, b.inputs) and torch.equal(a.row, b.row)
+
+
+def test_batches_are_laid_out_as_the_network_takes_them(examples):
+    batch = next(iter(loader(examples)))
+    assert batch.inputs.shape == (5, 3, 16, 16) and batch.inputs.is_contiguous(memory_format=torch.channels_last)
+    assert next(stream(examples, SPEC))[1].is_contiguous()

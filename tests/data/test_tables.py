@@ -196,3 +196,19 @@ def test_isic_and_driving_tables_read_as_they_come(shared_data):
     assert len(isic) == 1000 and isic.targets.count("1") == 200 and isic.table["group"].nunique() == 1000
     drive = read(str(shared_data / "driving/driving_log.csv"), no_header=True, image="0", target="3")
     assert drive.kind == "number" and len(drive) == 300
+
+
+@pytest.mark.parametrize("cell", ["cat/link.jpg", "folder/a.jpg", "link"])
+def test_links_that_lead_out_of_the_root_are_not_followed_for_a_table(tmp_path, cell):
+    root, secret = tree(tmp_path / "root", ["cat/1.jpg", "dog/1.jpg"]), tree(tmp_path / "secret", ["a.jpg"])
+    (root / "cat/link.jpg").symlink_to(secret / "a.jpg")
+    (root / "folder").symlink_to(secret)
+    (root / "cat/inner.jpg").symlink_to(root / "cat/1.jpg")
+    rows = [("cat/1.jpg", "cat"), ("dog/1.jpg", "dog"), ("cat/inner.jpg", "cat")]
+    data = Data(source=pd.DataFrame([*rows, (cell, "dog")], columns=["image", "label"]), root=str(root))
+    with pytest.raises(DataError, match=r"1 of 4 pictures"):
+        read_examples(data)
+    named = Data(
+        source=pd.DataFrame([*rows, (str(secret / "a.jpg"), "dog")], columns=["image", "label"]), root=str(root)
+    )
+    assert len(read_examples(named)) == 4  # a place that the table itself names is as meant

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import finetune as ft
+from finetune.training.machine import suitable_workers
 from finetune.training.plan import Phase
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, tiny
@@ -57,3 +58,12 @@ def test_weights_of_classes_balanced_batches_and_mixing_are_the_same_for_two_ran
     assert moved > 0.01, "nothing was learned, so nothing was compared"
     for a, b in zip(two.parameters(), one.parameters(), strict=True):
         np.testing.assert_allclose(a.detach(), b.detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
+def test_readers_never_outnumber_the_cores_left_by_the_ranks(cores, ranks, accelerator):
+    workers = suitable_workers(cores // ranks, accelerator)
+    assert 0 <= workers <= 8 and (workers == 0 or workers == 1 or ranks * (workers + 1) <= cores)
+    assert workers >= 1 or accelerator == "cpu"
