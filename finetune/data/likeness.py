@@ -17,9 +17,6 @@ NEAREST = 5
 LEAST_COSINE = 0.4
 """Of features of which the mean of all is taken away."""
 
-LEAST_BAG = 0.05
-"""The cosine of bags of corners from which a pair is proposed."""
-
 HASH_RADIUS = 12
 """Bits of 64 in which the hashes of a proposed pair differ at most."""
 
@@ -93,7 +90,8 @@ def by_corners(
     for number, bag in enumerate(read_ahead(both, rows.tolist(), threads)):
         bags[:, number] = bag
         told(1)
-    return _nearest(bags[0], bags, rows, LEAST_BAG)
+    # However far the nearest are: how near a copy is depends on how many pictures the words were learnt from.
+    return _nearest(bags[0], bags, rows, -1)
 
 
 def pose_hashes(thumbnails: np.ndarray) -> np.ndarray:
