@@ -137,7 +137,7 @@ def fit(
         strategy: As Lightning's Trainer takes it; "auto" is DDP where there are several devices [auto].
         precision: As Lightning's Trainer takes it; "auto" is bf16-mixed on GPUs that have it [auto].
         workers: Processes that read pictures while training.
-        recipe: A Recipe, a run folder or its recipe.json: says what the other options do not.
+        recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
         verbose: Prints the plan, the progress and the figures; a rich Console says where.
