@@ -253,3 +253,14 @@ def test_alike_frames_of_two_drives_are_never_neighbours():
     pairs = [Alike(4, 5), Alike(3, 4)]
     examples = frames(10, groups=["a"] * 5 + ["b"] * 5)
     assert beyond_gap(examples, pairs, order="row", gap=2) == [Alike(4, 5)]
+
+
+@quick
+@given(st.integers(20, 40), st.integers(0, 5), st.sampled_from([(0.15, 0.15), (0.3, 0.1), (0.2, 0.0)]))
+def test_stretches_keep_the_shares_within_one_of_them(stretches, seed, wanted):
+    examples = frames(stretches * 10)
+    part = split_examples(
+        examples, order="row", stretches=stretches, seed=seed, validation=wanted[0], test=wanted[1]
+    ).part
+    for name, share in zip(PARTS, (1 - sum(wanted), *wanted), strict=True):
+        assert abs((part == name).sum() - share * len(part)) <= 10 + 1e-9
