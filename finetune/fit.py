@@ -165,7 +165,7 @@ def fit(
         precision: As Lightning's Trainer takes it; "auto" is bf16-mixed on GPUs that have it [auto].
         workers: Processes that read pictures while training.
         cache: "ram", "disk" or "off": where pictures are kept decoded between epochs [auto: memory, else the disk].
-        recipe: A Recipe, a run folder or its recipe.json: says what the other options do not.
+        recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
         verbose: Prints the plan, the progress and the figures; a rich Console says where.

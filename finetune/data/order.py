@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,17 @@ ROW = "row"
 """The order in which the source lists its examples, where no column is called so."""
 
 LEFT_OUT = -1
+
+
+class _Rows(Protocol):
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def second(self) -> int: ...
+
+
+Pair = TypeVar("Pair", bound=_Rows)
 
 
 def moments(examples: Examples, order: str) -> np.ndarray:
@@ -198,3 +209,28 @@ def leave_gap(part: np.ndarray, sequences: Sequence[np.ndarray], gap: int) -> np
             "longer stretches or parts than gaps: a smaller --gap, or fewer --stretches."
         )
     return out
+
+
+def beyond_gap(examples: Examples, pairs: Iterable[Pair], *, order: str, gap: int) -> list[Pair]:
+    """The copies that a gap does not keep apart where sequences are cut into stretches.
+
+    Neighbours in a video look alike, one and the next all along it: what joins all of them leaves nothing to divide.
+    Of two frames no further apart than the gap one at least is left out when a border lies between them.
+
+    Args:
+        examples: N examples, whose groups are sequences.
+        pairs: Rows that show one picture.
+        order: As in `Data`.
+        gap: As in `Data`.
+
+    Returns:
+        Those of two sequences, and those further apart in one; the others need not be kept on one side.
+    """
+    ids = [str(name) for name in examples.table["id"]]
+    _, sequences = stretches_of(moments(examples, order), list(examples.table["group"]), ids, 1)
+    place = {int(row): (number, at) for number, rows in enumerate(sequences) for at, row in enumerate(rows)}
+
+    def near(one: tuple[int, int], other: tuple[int, int]) -> bool:
+        return one[0] == other[0] and abs(one[1] - other[1]) <= gap
+
+    return [pair for pair in pairs if not near(place[pair.first], place[pair.second])]

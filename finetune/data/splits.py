@@ -17,7 +17,7 @@ from ..files import replacing
 from ..types import PARTS, Kind, Part
 from .examples import Examples
 from .order import LEFT_OUT, by_time, leave_gap, moments, stretches_of
-from .stratify import assign_parts, strata_of, together
+from .stratify import assign_parts, settle, strata_of, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +177,8 @@ def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how
         targets = examples.table["target"].iloc[rows_by_id].tolist()
         strata = strata_of(targets, examples.kind, np.random.default_rng(how.seed))
         place = assign_parts(strata, units, wanted, np.random.default_rng(how.seed))
+        if how.sequences:  # a class must be learned and measured; a range of a number is not worth the shares
+            place = settle(place, strata, units, wanted, keep=examples.kind != "number")
     places = np.full(len(examples), LEFT_OUT)
     places[rows_by_id] = place
     if how.sequences:

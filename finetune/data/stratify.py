@@ -88,6 +88,60 @@ def assign_folds(strata: Strata, groups: Sequence[str | None], folds: int, rng: 
     return _greedy(content, np.bincount(units), np.full(folds, 1 / folds), rng, everywhere=False)[units]
 
 
+def settle(
+    place: np.ndarray, strata: Strata, units: Sequence[str | None], shares: Sequence[float], *, keep: bool
+) -> np.ndarray:
+    """Moves large units between parts for as long as sizes and mix come nearer to what was asked for.
+
+    Where units are few and large, as stretches of a drive are, handing them out stratum by stratum misses the shares.
+
+    Args:
+        place: (N,) int64, the part of each example as from `assign_parts`.
+        strata: What each example counts for.
+        units: As `groups` for `assign_parts`.
+        shares: Share of each part.
+        keep: Whether a stratum stays in every part that it is in.
+    """
+    unit, content = _units(strata, units)
+    first = {number: row for row, number in reversed(list(enumerate(unit)))}
+    part = np.array([place[first[number]] for number in range(len(content))])
+    amounts = np.zeros((len(content), 1 + max((s for one in content for s in one), default=0)))
+    for number, one in enumerate(content):
+        amounts[number, list(one)] = list(one.values())
+    # The size of a unit is one more stratum, which weighs as much as all the others together.
+    whole = np.column_stack([amounts, np.bincount(unit)])
+    totals = whole.sum(axis=0)
+    weight = np.append(np.full(amounts.shape[1], 1 / amounts.shape[1]), 1.0) / np.maximum(totals, 1)
+    wanted = np.outer(shares, totals)
+    held = np.stack([whole[part == p].sum(axis=0) for p in range(len(shares))])
+    moved = True
+    while moved:
+        moved = False
+        for number, row in enumerate(whole):
+            here = part[number]
+            gains = [
+                float((weight * (_miss(held, wanted, (here, p)) - _miss(held, wanted, (here, p), row))).sum())
+                for p in range(len(shares))
+            ]
+            gains[here] = 0.0
+            best = int(np.argmax(np.round(gains, 9)))
+            left = held[here] - row
+            empties = left[-1] == 0 or (keep and bool(((left == 0) & (row > 0)).any()))
+            if gains[best] > 1e-9 and not empties:
+                held[here] -= row
+                held[best] += row
+                part[number], moved = best, True
+    return part[unit]
+
+
+def _miss(held: np.ndarray, wanted: np.ndarray, two: tuple[int, int], row: np.ndarray | None = None) -> np.ndarray:
+    """How far two parts are from what they should hold, by stratum; with `row` moved from the one to the other."""
+    change = 0 if row is None else row
+    one, other = two
+    miss: np.ndarray = np.abs(held[one] - change - wanted[one]) + np.abs(held[other] + change - wanted[other])
+    return miss
+
+
 def together(groups: Sequence[str | None], clusters: np.ndarray | None) -> list[str | None]:
     """What must stay on one side: examples that a group, a cluster, or a chain of both connects.
 

@@ -1,5 +1,6 @@
 """What came first trains, what came later is measured; neighbours are cut and not drawn."""
 
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data.examples import Examples
+from finetune.data.leaks import find_leaks
 from finetune.data.options import Data
-from finetune.data.order import LEFT_OUT, by_time, leave_gap, moments, stretches_of
+from finetune.data.order import LEFT_OUT, beyond_gap, by_time, leave_gap, moments, stretches_of
 from finetune.data.splits import split_examples
 from finetune.errors import ConfigError, DataError
 from finetune.types import PARTS
@@ -32,6 +34,15 @@ def make(targets, *, groups=None, split=None, kind="class", **columns):
         }
     )
     return Examples(table=table, kind=kind)
+
+
+@dataclass(frozen=True)
+class Alike:
+    first: int
+    second: int
+    kind: str = "copy"
+    how: str = ""
+    correlation: float = 1.0
 
 
 def frames(count, **more):
@@ -168,7 +179,11 @@ def test_stretches_are_neighbours_on_one_side_and_the_gap_is_free(count, stretch
         rows = np.flatnonzero(names == name)
         assert len(set(splits.part[rows])) == 1 and list(rows) == list(range(rows[0], rows[-1] + 1))
         assert groups is None or len({groups[row] for row in rows}) == 1
-    kept = leave_gap(np.searchsorted(sorted(PARTS), splits.part), [np.arange(count)], gap)
+    try:
+        kept = leave_gap(np.searchsorted(sorted(PARTS), splits.part), [np.arange(count)], gap)
+    except DataError as error:
+        assert "leaves nothing" in str(error) and gap
+        return
     for row in range(count - 1):
         near = {part for part in kept[row : row + 2 * gap + 1] if part != LEFT_OUT}
         assert len(near) <= 1 or gap == 0
@@ -217,3 +232,35 @@ def test_copies_in_two_stretches_join_them():
     clusters[95] = 5
     splits = split_examples(frames(100), order="row", stretches=10, clusters=clusters)
     assert splits.units[5] == splits.units[95] and splits.part[5] == splits.part[95]
+
+
+@quick
+@given(st.integers(60, 120), st.integers(1, 3), st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=2))
+def test_frames_that_look_like_the_next_do_not_join_the_stretches_and_do_not_leak(count, gap, far):
+    pairs = [Alike(n, n + 1) for n in range(count - 1)] + [Alike(*sorted(two)) for two in far if two[0] != two[1]]
+    examples = frames(count)
+    left = beyond_gap(examples, pairs, order="row", gap=gap)
+    assert left == [pair for pair in pairs if pair.second - pair.first > gap]
+    clusters = np.arange(count)
+    for pair in left:
+        clusters[clusters == clusters[pair.second]] = clusters[pair.first]
+    splits = split_examples(examples, order="row", stretches=6, gap=gap, clusters=clusters, test=0.0, validation=0.3)
+    assert not find_leaks(examples, splits.part, pairs)
+    assert set(splits.part) == {"train", "validation", ""}
+
+
+def test_alike_frames_of_two_drives_are_never_neighbours():
+    pairs = [Alike(4, 5), Alike(3, 4)]
+    examples = frames(10, groups=["a"] * 5 + ["b"] * 5)
+    assert beyond_gap(examples, pairs, order="row", gap=2) == [Alike(4, 5)]
+
+
+@quick
+@given(st.integers(20, 40), st.integers(0, 5), st.sampled_from([(0.15, 0.15), (0.3, 0.1), (0.2, 0.0)]))
+def test_stretches_keep_the_shares_within_one_of_them(stretches, seed, wanted):
+    examples = frames(stretches * 10)
+    part = split_examples(
+        examples, order="row", stretches=stretches, seed=seed, validation=wanted[0], test=wanted[1]
+    ).part
+    for name, share in zip(PARTS, (1 - sum(wanted), *wanted), strict=True):
+        assert abs((part == name).sum() - share * len(part)) <= 10 + 1e-9
