@@ -75,6 +75,7 @@ def fit(
     stretches: int | None = None,
     gap: int | None = None,
     folds: int | None = None,
+    copies: Literal["find", "exact", "ignore"] | None = None,
     allow_leaks: bool | None = None,
     seed: int | None = None,
     accelerator: str | None = None,
@@ -156,6 +157,7 @@ def fit(
         stretches: Cuts each sequence into so many stretches of neighbours in `order`, and deals those out.
         gap: Examples that are left out on each side of a border between two parts in `order` [0].
         folds: So many runs, each holding out other examples; the model averages theirs.
+        copies: Pictures that stay on one side: "find" looks for changed copies, "exact" for the same pixels [find].
         allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
         seed: One seed, one result [0].
         accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].

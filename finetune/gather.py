@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .data.copies import Pair, clusters, exact_copies, known_copies
 from .data.examples import Examples, read_examples
 from .data.labels import Labels
 from .data.leaks import PairLike
-from .data.order import moments
+from .data.looks import Looks, Onlooker
+from .data.order import beyond_gap, moments
 from .data.readers import scan, without_unreadable
 from .features import Values, device_for, features
 from .folder import RECIPE, write_json
@@ -78,10 +80,16 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
         learning_stages(network.stages, phase.learns)
 
     # Every picture is read once: for its features where a phase needs them, else to know that it can be read.
-    examples, known, skipped = _read_all(examples, network, recipe, phases, machine, talk)
+    examples, known, looks, skipped = _read_all(examples, network, recipe, phases, machine, talk)
+
+    # Copies of one picture give each other away.
+    pairs = _copies(examples, looks, known, network, recipe, talk)
+    data, joined = recipe.data, pairs
+    if data.stretches is not None and data.order is not None:
+        joined = beyond_gap(examples, pairs, order=data.order, gap=data.gap)
     return Material(
-        recipe=recipe, machine=machine, examples=examples, names=names, network=network, phases=phases,
-        features=known, notes=(*examples.notes, *skipped),
+        recipe=recipe, machine=machine, examples=examples, names=names, network=network, phases=phases, features=known,
+        notes=(*examples.notes, *skipped, *_told(pairs)), pairs=tuple(pairs), clusters=clusters(joined, len(examples)),
     )  # fmt: skip
 
 
@@ -93,19 +101,47 @@ def write_recipe(folder: Path, recipe: Recipe, machine: Machine) -> None:
 
 def _read_all(
     examples: Examples, network: Network, recipe: Recipe, phases: tuple[Phase, ...], machine: Machine, talk: Talk
-) -> tuple[Examples, Values | None, tuple[str, ...]]:
+) -> tuple[Examples, Values | None, Looks | None, tuple[str, ...]]:
     """Features or a plain reading of all pictures; those that cannot be read stop the run or are left out."""
     known = None
+    onlooker = Onlooker(examples, in_chans=network.spec.in_chans) if recipe.data.copies != "ignore" else None
+    see = onlooker.see if onlooker is not None else None
     with talk.bar("reading pictures", len(examples)) as moved:
         if any(phase.on == "features" for phase in phases):
             known = features(network, examples, batch_size=recipe.plan.batch_size, progress=moved,
-                             device=device_for(machine.accelerator))  # fmt: skip
+                             device=device_for(machine.accelerator), also=see)  # fmt: skip
             errors = known.errors
         else:
-            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved)
+            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved, also=see)
+    looks = onlooker.looks(errors=errors) if onlooker is not None else None
     if not errors:
-        return examples, known, ()
+        return examples, known, looks, ()
+    if looks is not None:
+        looks = looks.take([row for row in range(len(examples)) if row not in errors])
     examples, note = without_unreadable(examples, errors, recipe.data.on_corrupt)
     if known is not None:
         known = Values(known.values, np.arange(len(examples)), {})
-    return examples, known, (note,) if note else ()
+    return examples, known, looks, (note,) if note else ()
+
+
+def _copies(
+    examples: Examples, looks: Looks | None, known: Values | None, network: Network, recipe: Recipe, talk: Talk
+) -> list[Pair]:
+    if looks is None:
+        return []
+    if recipe.data.copies == "exact":
+        return exact_copies(looks)
+    values = None if known is None else known.values.reshape(len(known.values), -1)
+    # Twice as many: a picture is made ready, and then laid over others.
+    with talk.bar("looking for copies", 2 * len(examples)) as moved:
+        return known_copies(examples, looks, features=values, in_chans=network.spec.in_chans, progress=moved)
+
+
+def _told(pairs: list[Pair]) -> tuple[str, ...]:
+    if not pairs:
+        return ()
+    exact = sum(pair.kind == "exact" for pair in pairs)
+    return (
+        f"{len(pairs)} pairs of pictures are copies of each other ({exact} to the pixel); what this run divides keeps "
+        "each on one side. `finetune check` shows them.",
+    )

@@ -40,6 +40,8 @@ class Data:
             and deals those out to the parts instead.
         gap: How many examples on each side of a border between two parts in `order` belong to none of them.
         folds: Makes so many runs, each of which holds out another part of the examples, and averages their models.
+        copies: Which pictures count as copies of each other, and stay on one side: "find" looks for changed ones too
+            (encoded again, resized, mirrored, turned, cut), "exact" compares pixels alone, "ignore" does not look.
         allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
 
     Raises:
@@ -64,6 +66,7 @@ class Data:
     stretches: int | None = None
     gap: int = 0
     folds: int | None = None
+    copies: Literal["find", "exact", "ignore"] = "find"
     allow_leaks: bool = False
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class Data:
             wrong.append(f"test must be a share from 0 to below 1. Got {self.test}.")
         elif self.validation + self.test >= 1:
             wrong.append(f"validation + test must leave something to train on. Got {self.validation} + {self.test}.")
+        if self.copies not in ("find", "exact", "ignore"):
+            wrong.append(f'copies must be "find", "exact" or "ignore". Got {self.copies!r}.')
         if self.on_corrupt not in ("stop", "skip"):
             wrong.append(f'on_corrupt must be "stop" or "skip". Got {self.on_corrupt!r}.')
         if self.kind not in ("auto", "class", "labels", "number"):
