@@ -28,6 +28,9 @@ from .models.weights import fingerprint
 Progress = Callable[[int], None]
 """Is called with how many pictures have just been done."""
 
+Also = Callable[[int, np.ndarray], None]
+"""Is called with a row and its picture as decoded, on the thread that reads it."""
+
 FORMAT = 1
 """Counts up when reading or resizing changes, so that features made before are not taken for those made after."""
 
@@ -85,6 +88,7 @@ def run_over(
     batch_size: int = 32,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    also: Also | None = None,
 ) -> Values:
     """One pass of a network in evaluation mode over all pictures.
 
@@ -95,6 +99,7 @@ def run_over(
         batch_size: Pictures at a time; it changes speed, and the last bits of the result.
         device: Where to compute; the CPU where none is given.
         progress: Is told of each batch.
+        also: Is given each picture that is read.
     """
     device = device or torch.device("cpu")
     home = next(iter(network.parameters())).device
@@ -105,7 +110,7 @@ def run_over(
     call = network if what == "logits" else network.features
     try:
         with torch.inference_mode():
-            for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size):
+            for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size, also=also):
                 errors.update(unread)
                 if len(read):
                     inputs = inputs.to(device, non_blocking=True)
@@ -128,6 +133,7 @@ def features(
     device: torch.device | None = None,
     progress: Progress | None = None,
     cache: Path | None = None,
+    also: Also | None = None,
 ) -> Values:
     """The features of all pictures, from the cache where they are known.
 
@@ -138,11 +144,14 @@ def features(
         device: Where to compute.
         progress: Is told of each batch, or of everything at once where the cache answers.
         cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
+        also: Is given each picture that is read; none is where the cache answers.
     """
     folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
     if network.origin.library == "module":
         # Of somebody's own network only its owner knows whether its code is still the same.
-        return run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
+        return run_over(
+            network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
+        )
     path = folder / f"{_key(network, examples)}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -151,7 +160,9 @@ def features(
             if progress is not None:
                 progress(len(examples))
             return Values(values, np.arange(len(examples)), {})
-    found = run_over(network, examples, what="features", batch_size=batch_size, device=device, progress=progress)
+    found = run_over(
+        network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
+    )
     if not found.errors:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
             _keep(path, found.values)

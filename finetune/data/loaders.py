@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ def stream(
     batch_size: int = 32,
     threads: int | None = None,
     indices: Sequence[int] | np.ndarray | None = None,
+    also: Callable[[int, np.ndarray], None] | None = None,
 ) -> Iterator[tuple[np.ndarray, torch.Tensor, dict[int, str]]]:
     """Pictures as in evaluation, in order, decoded ahead on threads: PIL lets go of the interpreter while it works.
 
@@ -51,6 +52,7 @@ def stream(
         batch_size: Rows at a time.
         threads: How many decode; one a processor if None.
         indices: Which rows, in which order; all if None.
+        also: Is given each row and its picture as decoded, before the transform, on the thread that reads it.
 
     Yields:
         The n rows that were read (int64), their pictures (n, C, H, W) uint8 in 0..255 or float32 in 0..1, and the
@@ -62,7 +64,10 @@ def stream(
 
     def load(row: int) -> np.ndarray | str:
         try:
-            return transform(read_image(pictures[row], in_chans=spec.in_chans))
+            picture = read_image(pictures[row], in_chans=spec.in_chans)
+            if also is not None:
+                also(row, picture)
+            return transform(picture)
         except UnreadableError as error:
             return str(error)
 

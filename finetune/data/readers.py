@@ -193,7 +193,12 @@ def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int, ahe
 
 
 def scan(
-    examples: Examples, in_chans: int = 3, threads: int = 4, *, progress: Callable[[int], None] | None = None
+    examples: Examples,
+    in_chans: int = 3,
+    threads: int = 4,
+    *,
+    progress: Callable[[int], None] | None = None,
+    also: Callable[[int, np.ndarray], None] | None = None,
 ) -> dict[int, str]:
     """Reads every picture whole.
 
@@ -202,20 +207,23 @@ def scan(
         in_chans: As for `read_image`.
         threads: How many pictures are read at once.
         progress: Is told of each picture done: 1, each time.
+        also: Is given each row and its picture, on the thread that reads it.
 
     Returns:
         The reason for each row that cannot be read.
     """
 
-    def reason(picture: Any) -> str | None:
+    def reason(item: tuple[int, Any]) -> str | None:
         try:
-            read_image(picture, in_chans=in_chans)
+            picture = read_image(item[1], in_chans=in_chans)
         except UnreadableError as error:
             return str(error)
+        if also is not None:
+            also(item[0], picture)
         return None
 
     errors: dict[int, str] = {}
-    for row, why in enumerate(read_ahead(reason, examples.pictures(), threads)):
+    for row, why in enumerate(read_ahead(reason, enumerate(examples.pictures()), threads)):
         if why is not None:
             errors[row] = why
         if progress is not None:
