@@ -1,4 +1,4 @@
-"""What is known of an example beside its content: how large its picture is, how packed, by whom, and what it is called."""
+"""What is known of an example beside its content: the size and packing of its picture, its maker, and its name."""
 
 from __future__ import annotations
 
