@@ -47,7 +47,7 @@ def check_command(
     if write_clean is not None:
         check_clean(Path(write_clean), overwrite=overwrite)
     found = check(source, labelled=labelled, batch_size=batch_size, accelerator=accelerator,
-                  verbose=Console(stderr=True), **words)  # fmt: skip
+                  verbose=Console(stderr=True), **{k: v for k, v in words.items() if v is not None})  # fmt: skip
     page = found.write(out, overwrite=overwrite)
     lines = [found.fine, found.verdict, f"The page is {page}."]
     if write_clean is not None:

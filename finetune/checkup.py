@@ -13,7 +13,7 @@ from PIL import Image
 
 from .data.clean import clean_table, is_clean, write_clean
 from .data.examples import Examples
-from .data.findings import Finding, counted
+from .data.findings import Finding, Item, counted
 from .data.leaks import Leak, PairLike
 from .data.looks import Looks
 from .data.readers import read_image
@@ -210,13 +210,14 @@ def _facts(checkup: Checkup) -> list[tuple[str, str]]:
 def _sections(checkup: Checkup) -> list[Section]:
     """The findings with the first of their cases, and small pictures of these."""
     small: dict[int, bytes | None] = {}
+
+    def card(item: Item) -> Card:
+        return Card(text=item.text, pictures=tuple(_shown(checkup.examples, r, small) for r in item.rows[:PICTURES]))
+
     return [
         Section(
             what=finding.what, severity=finding.severity, sentence=finding.sentence, todo=finding.todo,
-            cards=tuple(
-                Card(text=item.text, pictures=tuple(_shown(checkup.examples, row, small) for row in item.rows[:PICTURES]))
-                for item in finding.items[:SHOWN]
-            ),
+            cards=tuple(card(item) for item in finding.items[:SHOWN]),
             rest=max(0, len(finding.items) - SHOWN),
         )
         for finding in checkup.findings

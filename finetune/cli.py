@@ -144,8 +144,7 @@ def _parsed(words: dict[str, Any]) -> dict[str, Any]:
     if isinstance(out.get("class_weight"), str) and "=" in out["class_weight"]:
         pairs = dict(_pair(text) for text in out["class_weight"].split(","))
         out["class_weight"] = pairs
-    if out.get("no_header") is False:
-        out["no_header"] = None
+    out |= {flag: None for flag in ("no_header", "allow_leaks") if out.get(flag) is False}
     return out
 
 
@@ -290,9 +289,8 @@ def _check(
 ) -> int:
     from .check_command import check_command
 
-    words = {k: v for k, v in _parsed(words).items() if v is not None}
-    return check_command(source, words, labelled=not no_labels, batch_size=batch_size, accelerator=accelerator, out=out,
-                         overwrite=overwrite, write_clean=write_clean, as_json=as_json)  # fmt: skip
+    return check_command(source, _parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
+                         accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, as_json=as_json)  # fmt: skip
 
 
 @app.command(help="Lists the backbones that can be named, timm's, torchvision's and our own.")

@@ -59,6 +59,11 @@ def fit(
     validation: float | None = None,
     test: float | None = None,
     on_corrupt: Literal["stop", "skip"] | None = None,
+    order: str | None = None,
+    stretches: int | None = None,
+    gap: int | None = None,
+    folds: int | None = None,
+    allow_leaks: bool | None = None,
     seed: int | None = None,
     accelerator: str | None = None,
     devices: int | str | Sequence[int] | None = None,
@@ -120,6 +125,11 @@ def fit(
         validation: Share of the examples for validation, where no split is given [0.15].
         test: Share of the examples for the test part, where no split is given [0.15].
         on_corrupt: "stop" with the list of pictures that cannot be read, or "skip" them and say how many [stop].
+        order: Column of times or numbers, or "row": the earliest examples train, the latest are the test part.
+        stretches: Cuts each sequence into so many stretches of neighbours in `order`, and deals those out.
+        gap: Examples that are left out on each side of a border between two parts in `order` [0].
+        folds: So many runs, each holding out other examples; the model averages theirs.
+        allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
         seed: One seed, one result [0].
         accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].
         devices: How many, or which, or "auto" [auto].
@@ -162,11 +172,13 @@ def fit(
 
     if out is not None:
         check_out(Path(out).absolute(), overwrite=overwrite)
+    from .folds import run_folds
     from .run import Doors, run
 
     talk = Talk(Console() if verbose is True else verbose or None)
     doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
-    return run(whole, out, overwrite=overwrite, talk=talk, doors=doors)
+    run_it = run if whole.data.folds is None else run_folds
+    return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors)
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:

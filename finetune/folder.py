@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from .files import replacing
 
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
-OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS}
+LEAKS, OUT_OF_FOLD = "leaks.csv", "out_of_fold.csv"
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD}
+FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db"}  # a user's logger, and file managers
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
@@ -49,11 +52,12 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
     except BaseException as error:
         # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
         told = _of_disk(error, folder) if isinstance(error, OSError) and _is_of_disk(error, folder) else error
-        kept = any((folder / CHECKPOINTS).glob("*.json")) and not isinstance(told, RunFolderError)
+        places = _places_of_weights(folder)
+        kept = bool(places) and not isinstance(told, RunFolderError)
         if not kept:
             _undo(folder, made, aside)
         elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt):
-            error.add_note(f"The weights of the phases that ended well are in {folder / CHECKPOINTS}.")
+            error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
         if aside is not None and aside.exists():
             told.add_note(f"The run that was there before is in {aside}.")
         if told is not error:
@@ -78,7 +82,9 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             f"The folder {folder} exists and is not empty. Expected a new folder for this run; "
             "choose another --out, or replace the earlier run with --overwrite."
         )
-    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS | LEFT_BY_OTHERS)
+    strange = sorted(
+        entry.name for entry in folder.iterdir() if not (_is_ours(entry.name) or entry.name in LEFT_BY_OTHERS)
+    )
     if strange or not (folder / RECIPE).exists():
         found = f"it holds {listing(strange)}" if strange else f"it has no {RECIPE}"
         raise RunFolderError(
@@ -144,11 +150,21 @@ def _undo(folder: Path, made: list[Path], aside: Path | None) -> None:
             aside.rename(folder)
         return
     for entry in list(folder.iterdir()) if folder.is_dir() else []:
-        if entry.name in OURS or entry.name.startswith("."):
+        if _is_ours(entry.name) or entry.name.startswith("."):
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
     for parent in reversed(made):
         with contextlib.suppress(OSError):
             parent.rmdir()
+
+
+def _is_ours(name: str) -> bool:
+    return name in OURS or FOLD.fullmatch(name) is not None
+
+
+def _places_of_weights(folder: Path) -> list[str]:
+    """Where the weights of an epoch are, of this run or of its folds."""
+    found = [*folder.glob(f"{CHECKPOINTS}/*.json"), *folder.glob(f"fold-*/{CHECKPOINTS}/*.json")]
+    return sorted({str(file.parent) for file in found})
 
 
 def _is_of_disk(error: OSError, folder: Path) -> bool:

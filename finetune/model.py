@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,11 @@ class Model:
     """A network that answers in words, with what was measured of it.
 
     Args:
-        network: The network; `network.body` is the library's own, without its classifier.
+        network: The network; `network.body` is the library's own, without its classifier. Of a run in folds it is one
+            that averages the folds' answers; `load("RUN/fold-1")` gives one of them.
         task: What its outputs mean; `task.labels.names` are the classes.
         folder: The run folder on disk.
-        metrics: What was measured when it was made, by part.
+        metrics: What was measured when it was made, by part; with `folds` and `leaks` where there are any.
         facts: All of finetune.json.
         stopped: Whether the user stopped the run before its end.
     """
@@ -38,7 +39,7 @@ class Model:
     network: Network
     task: Task
     folder: Path
-    metrics: Metrics
+    metrics: dict[str, Any]
     facts: Mapping[str, Any] = field(repr=False)
     stopped: bool = False
 
@@ -89,6 +90,9 @@ class Model:
             `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
         """
         data = source if isinstance(source, Data) else Data(source=source, **options)
+        if data.delimiter is None and self.task.labels.kind == "labels":
+            # Cells are read as they were when the model learned from them.
+            data = replace(data, delimiter=self.facts.get("data", {}).get("delimiter"))
         metrics, _ = evaluate_on(
             self.network, self.task, data, batch_size=batch_size, accelerator=accelerator, progress=progress, seed=seed
         )

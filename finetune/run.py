@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,26 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from .data.examples import Examples, read_examples
+from .data.examples import Examples
 from .data.labels import Labels
-from .data.readers import scan, without_unreadable
+from .data.leaks import find_leaks, refuse
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
-from .evaluate import Metrics
-from .features import Values, device_for, features
-from .files import replacing
-from .folder import METRICS, MODEL, RECIPE, REPORT, SPLITS, run_folder, write_json
+from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
+from .gather import Material, gather
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
-from .recipe import HEADS, Recipe, task_for
-from .report.intervals import measure
+from .recipe import Recipe
+from .record import choice, chosen_line, facts, write_report
+from .report.intervals import Measured, measure
 from .report.printed import Talk, metrics_table, plan_table
-from .report.written import report
-from .saved import save, versions
+from .saved import save
 from .tasks.base import Task
-from .training.freeze import learning_stages
-from .training.machine import Machine, seed_all
+from .training.machine import Machine
 from .training.offers import Surroundings
 from .training.plan import Phase
 from .training.shown import groups_line, plan_rows
@@ -45,6 +40,23 @@ class Doors:
     callbacks: Sequence[Any] = ()
     logger: Any = False
     trainer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What one fit gave.
+
+    Args:
+        model: The model, which is also on disk.
+        plan: The rows of the plan as printed.
+        held: Rows of the examples that were held out.
+        answer: (n, K) what was answered of them without having learned from them.
+    """
+
+    model: Model
+    plan: list[dict[str, str]]
+    held: np.ndarray
+    answer: np.ndarray
 
 
 def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors) -> Model:
@@ -64,104 +76,89 @@ def run(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, 
     recipe.check()
     machine = Machine.of(recipe.plan)
     with run_folder(out, overwrite=overwrite) as folder:
-        # The examples, as a table; no picture is opened yet.
-        examples = read_examples(recipe.data)
-        options = task_for(recipe.task, examples.kind)
-        recipe = replace(recipe, task=options, plan=machine.recorded(recipe.plan).for_kind(examples.kind))
-        write_json(folder / RECIPE, {"format": 1, "recipe": recipe.to_dict(), "world_size": machine.world_size,
-                                     "strategy": machine.strategy, "versions": versions()})  # fmt: skip
-        names = Labels.from_targets(examples.kind, examples.targets)
-        options.build(names, examples.targets).check_monitor(recipe.plan.monitor)
-
-        # The network, with a fresh head as wide as the labels.
-        seed_all(recipe.plan.seed)
-        network = recipe.model.build(names.num_outputs)
-        phases = recipe.plan.build(pretrained=recipe.model.weights != "none" or recipe.model.module is not None)
-        for phase in phases:
-            learning_stages(network.stages, phase.learns)
-
-        # Every picture is read once: for its features where a phase needs them, else to know that it can be read.
-        examples, known, skipped = _read_all(examples, network, recipe, phases, machine, talk)
-
-        # Who learns, who chooses, who is looked at once at the end.
-        probing = all(phase.on == "features" for phase in phases)
-        splits = split_examples(examples, validation=recipe.data.validation, test=recipe.data.test,
-                                seed=recipe.plan.seed, carve=not probing)  # fmt: skip
-        write_splits(folder / SPLITS, examples, splits)
-        train = _all_classes(examples, splits, names)
-        labels = (
-            names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
-        )
-        task = options.build(labels, [examples.targets[i] for i in train])
-        lesson = Lesson(examples=examples, target=labels.encode(examples.targets), train=train,
-                        validation=splits.indices("validation"), features=known)  # fmt: skip
-
-        # The plan, before anything is trained.
-        notes = (*examples.notes, *skipped, *splits.notes)
-        rows = _show(network, phases, recipe, machine, lesson, splits, notes, talk)
-
-        # The phases; then, where validation was borrowed from training, once more on everything.
-        around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                              trainer=doors.trainer or {}, progress=talk.live)  # fmt: skip
-        start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say)
-        metrics = _validation(network, task, lesson, outcome, recipe, machine)
-        if splits.refit and not outcome.stopped:
-            talk.say("  once more on training and validation pictures together, to the length that was chosen")
-            network.load_state_dict(start)
-            final = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
-                             say=talk.say, like=outcome, prefix="final-")  # fmt: skip
-            if final.stopped:
-                # Half of a final fit is none: the weights that validation chose are whole.
-                load_offer(network, outcome.chosen)
-                outcome = replace(outcome, stopped=True)
-
-        # The test part is looked at once, with the weights that are saved.
-        metrics |= _measured(network, task, lesson, splits.indices("test"), "test", outcome, recipe, machine)
-        facts = _facts(recipe, network, examples, splits, outcome, task)
-        save(folder / MODEL, network, task, options, facts)
-        write_json(folder / METRICS, metrics)
-        _report(folder, network, task, recipe, metrics, rows, notes, outcome)
-        talk.show(metrics_table(metrics))
-    model = Model(
-        network=network.eval(), task=task, folder=folder, metrics=metrics, facts=facts, stopped=outcome.stopped
-    )
+        material = gather(recipe, machine, folder, talk)
+        splits = divide(material, folder)
+        model = learn(material, splits, folder, talk, doors).model
     if out is None:
         own(model)
     return model
 
 
-def _report(
-    folder: Path, network: Network, task: Task, recipe: Recipe, metrics: Metrics, rows: list[dict[str, str]],
-    notes: Sequence[str], outcome: Outcome,
-) -> None:  # fmt: skip
-    text = report(
-        title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0], plan=rows,
-        notes=notes, chosen=_chosen(outcome, task.check_monitor(recipe.plan.monitor)), versions=versions(),
-        repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=outcome.stopped,
+def divide(material: Material, folder: Path) -> Splits:
+    """Who learns, who chooses, who is looked at once at the end; and what leaks between them."""
+    data, examples = material.recipe.data, material.examples
+    probing = all(phase.on == "features" for phase in material.phases)
+    splits = split_examples(
+        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=not probing,
+        clusters=material.clusters, order=data.order, stretches=data.stretches, gap=data.gap,
     )  # fmt: skip
-    with replacing(folder / REPORT) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    return without_leaks(material, splits, splits.part, folder)
 
 
-def _read_all(
-    examples: Examples, network: Network, recipe: Recipe, phases: tuple[Phase, ...], machine: Machine, talk: Talk
-) -> tuple[Examples, Values | None, tuple[str, ...]]:
-    """Features or a plain reading of all pictures; those that cannot be read stop the run or are left out."""
-    known = None
-    with talk.bar("reading pictures", len(examples)) as moved:
-        if any(phase.on == "features" for phase in phases):
-            known = features(network, examples, batch_size=recipe.plan.batch_size, progress=moved,
-                             device=device_for(machine.accelerator))  # fmt: skip
-            errors = known.errors
-        else:
-            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved)
-    if not errors:
-        return examples, known, ()
-    examples, note = without_unreadable(examples, errors, recipe.data.on_corrupt)
-    if known is not None:
-        known = Values(known.values, np.arange(len(examples)), {})
-    return examples, known, (note,) if note else ()
+def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder: Path) -> Splits:
+    """The same split with a note on what leaks from one side to another, where that is allowed.
+
+    Raises:
+        DataError: There are leaks that are not allowed.
+    """
+    data = material.recipe.data
+    # Of a sequence that is cut into stretches the parts are meant to hold pieces.
+    leaks = find_leaks(material.examples, sides, material.pairs, groups=data.stretches is None)
+    notes = refuse(leaks, allow=data.allow_leaks, folder=folder)
+    return replace(splits, leaks=len(leaks), notes=(*notes, *splits.notes))
+
+
+def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors) -> Learned:
+    """One fit: the phases on the training part, and the figures of the others."""
+    recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
+    names, options, examples = material.names, material.options, material.examples
+    write_splits(folder / SPLITS, examples, splits)
+    train = _all_classes(examples, splits, names)
+    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
+    task = options.build(labels, [examples.targets[i] for i in train])
+    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
+                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+
+    # The plan, before anything is trained.
+    notes = (*material.notes, *splits.notes)
+    rows = _show(network, phases, recipe, machine, lesson, splits, notes, talk)
+
+    # The phases; then, where validation was borrowed from training, once more on everything.
+    around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
+                          trainer=doors.trainer or {}, progress=talk.live)  # fmt: skip
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say)
+    held, answer = _held_out(network, task, lesson, outcome, recipe, machine)
+    if splits.refit and not outcome.stopped:
+        talk.say("  once more on training and validation pictures together, to the length that was chosen")
+        network.load_state_dict(start)
+        final = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
+                         say=talk.say, like=outcome, prefix="final-")  # fmt: skip
+        if final.stopped:
+            # Half of a final fit is none: the weights that validation chose are whole.
+            load_offer(network, outcome.chosen)
+            outcome = replace(outcome, stopped=True)
+
+    # The test part is looked at once, with the weights that are saved.
+    test = splits.indices("test")
+    metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)} if len(held) else {}
+    if len(test):
+        seen = _answer(network, task, lesson, test, outcome, recipe, machine)
+        metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+    if splits.leaks:
+        metrics["leaks"] = splits.leaks
+    known = facts(recipe, network, examples, splits)
+    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
+    save(folder / MODEL, network, task, options, known)
+    write_json(folder / METRICS, metrics)
+    write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
+                 leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped,
+                 chosen=chosen_line(outcome, task.check_monitor(recipe.plan.monitor)))  # fmt: skip
+    talk.show(metrics_table(metrics))
+    model = Model(
+        network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
+    )
+    return Learned(model=model, plan=rows, held=held, answer=answer)
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
@@ -169,8 +166,13 @@ def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarra
     train = splits.indices("train")
     missing = sorted(set(names.names) - {examples.targets[row] for row in train}) if names.kind == "class" else []
     if missing:
+        found = {examples.targets[row] for row in range(len(examples))}
+        late = [name for name in missing if name in found]
         raise DataError(
-            f"There is no training picture of {listing(missing)} that can be read. Expected some of each class: "
+            f"There is no training picture of {listing(late)}: its examples are all on the other side of the split. "
+            "Expected some of each class: divide otherwise, or take the class out of the source."
+            if late
+            else f"There is no training picture of {listing(missing)} that can be read. Expected some of each class: "
             "mend the pictures, or take the class out of the source."
         )
     return train
@@ -183,7 +185,9 @@ def _show(
     """Prints what was found and what will happen."""
     counts = {part: len(splits.indices(part)) for part in ("train", "validation", "test")}
     spec = network.spec
-    talk.say(f"{len(lesson.examples)} examples: " + ", ".join(f"{n} {part}" for part, n in counts.items()))
+    left = len(lesson.examples) - sum(counts.values())
+    told = [f"{n} {part}" for part, n in counts.items()] + ([f"{left} left out"] if left else [])
+    talk.say(f"{len(lesson.examples)} examples: " + ", ".join(told))
     talk.say(
         f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, crop {spec.crop_pct:g}, "
         f"mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
@@ -198,77 +202,32 @@ def _show(
     return rows
 
 
-def _validation(
+def _held_out(
     network: Network, task: Task, lesson: Lesson, outcome: Outcome, recipe: Recipe, machine: Machine
-) -> Metrics:
-    """The figures of the validation part; without one, those of training examples from heads fitted without them."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The validation part and its answers; without one, training examples and answers of heads fitted without them."""
     if len(lesson.validation):
-        return _measured(network, task, lesson, lesson.validation, "validation", outcome, recipe, machine)
+        return lesson.validation, _answer(network, task, lesson, lesson.validation, outcome, recipe, machine)
     if outcome.held_out is None:
-        return {}
-    answer = task.answer(torch.from_numpy(outcome.held_out))
-    return {"validation": _with_intervals(task, answer, lesson, lesson.train, recipe)}
+        return lesson.validation, np.zeros((0, task.labels.num_outputs))
+    return lesson.train, task.answer(torch.from_numpy(outcome.held_out))
 
 
-def _measured(
-    network: Network, task: Task, lesson: Lesson, rows: np.ndarray, part: str, outcome: Outcome, recipe: Recipe,
-    machine: Machine,
-) -> Metrics:  # fmt: skip
-    if not len(rows):
-        return {}
+def _answer(
+    network: Network, task: Task, lesson: Lesson, rows: np.ndarray, outcome: Outcome, recipe: Recipe, machine: Machine
+) -> np.ndarray:
     if outcome.chosen.epoch == 0 and lesson.features is not None:
         # The chosen weights are the loaded backbone and a fitted head: its features are known already.
         with torch.no_grad():
-            answer = task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
-    else:
-        answer = answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch_size,
-                         accelerator=machine.accelerator).answer  # fmt: skip
-    return {part: _with_intervals(task, answer, lesson, rows, recipe)}
+            return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
+    return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch_size,
+                   accelerator=machine.accelerator).answer  # fmt: skip
 
 
-def _with_intervals(task: Task, answer: np.ndarray, lesson: Lesson, rows: np.ndarray, recipe: Recipe) -> Any:
+def with_intervals(task: Task, answer: np.ndarray, lesson: Lesson, rows: np.ndarray, recipe: Recipe) -> Measured:
+    """The figures of some rows of a lesson; what was kept together on one side is drawn together."""
     groups = list(lesson.examples.table["group"].iloc[rows])
     return measure(task, answer, lesson.target[rows], groups=groups if any(groups) else None, seed=recipe.plan.seed)
-
-
-def _facts(
-    recipe: Recipe, network: Network, examples: Examples, splits: Splits, outcome: Outcome, task: Task
-) -> dict[str, Any]:
-    """What finetune.json keeps beside labels, task and preprocessing."""
-    table = [[row.id, row.target, row.group] for row in examples.table.itertuples()]
-    head = next(name for name, kind in HEADS.items() if type(recipe.model.head) is kind)
-    return {
-        "backbone": {
-            "name": network.id,
-            "args": dict(network.origin.args),
-            "head": {"kind": head, **vars(recipe.model.head)},
-        },
-        "chosen": {
-            "phase": outcome.chosen.phase,
-            "epoch": outcome.chosen.epoch,
-            "score": outcome.chosen.score,
-            "monitor": task.check_monitor(recipe.plan.monitor),
-        },
-        "stopped": outcome.stopped,
-        "data": {"examples": len(examples), "fingerprint": _digest(table)},
-        "splits": splits.fingerprint,
-    }
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, default=list, ensure_ascii=False).encode()).hexdigest()
-
-
-def _chosen(outcome: Outcome, monitor: str) -> str:
-    chosen = outcome.chosen
-    if chosen.score is None:
-        return f'The weights are those at the end of phase "{chosen.phase}"; there was no validation part to choose by.'
-    at = f"epoch {chosen.epoch} of phase" if chosen.epoch else "phase"
-    return f'The weights are those of {at} "{chosen.phase}", the best {monitor} on validation ({chosen.score:.4g}).'
-
-
-def _name(source: Any) -> str:
-    return Path(source).name if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -6,11 +6,14 @@ model comes from. Loading runs no code: safetensors and JSON, and kinds from fix
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.metadata
+import os
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from .errors import RunFolderError
 from .files import write_tensors
 from .folder import MODEL, read_json, write_json
 from .models import native
+from .models.ensemble import ensemble
 from .models.network import Network
 from .models.options import Backbone
 from .recipe import HEADS, TASKS
@@ -79,6 +83,42 @@ def save(folder: Path, network: Network, task: Task, options: Any, facts: Mappin
             write_tensors(folder / name, state)
             digests[name] = _sha256(folder / name)
     write_json(folder / "config.json", native.config(network, task.labels.names))
+    _write_facts(folder, network, task, options, facts, digests)
+
+
+def save_ensemble(
+    folder: Path, members: Sequence[Path], network: Network, task: Task, options: Any, facts: Mapping[str, Any]
+) -> None:
+    """Writes a model that averages others: theirs in folders of their runs' names, and a finetune.json of its own.
+
+    Args:
+        folder: Is made where it does not exist.
+        members: Run folders, whose models are linked where the disk allows and copied where not.
+        network: As from `as_one`.
+        task: What its outputs mean.
+        options: The options the members' tasks were made from.
+        facts: More to keep in finetune.json.
+    """
+    digests = {}
+    for member in members:
+        shutil.copytree(member / MODEL, folder / member.name, copy_function=_link)
+        name = f"{member.name}/finetune.json"
+        digests[name] = _sha256(folder / name)
+    facts = {**facts, "ensemble": [member.name for member in members]}
+    _write_facts(folder, network, task, options, facts, digests)
+
+
+def _link(source: str, target: str) -> None:
+    # Files of a run are replaced and never written into, so that two names of one file are safe.
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _write_facts(
+    folder: Path, network: Network, task: Task, options: Any, facts: Mapping[str, Any], digests: Mapping[str, str]
+) -> None:
     kind = next(name for name, cls in TASKS.items() if type(options) is cls)
     write_json(
         folder / "finetune.json",
@@ -92,6 +132,19 @@ def save(folder: Path, network: Network, task: Task, options: Any, facts: Mappin
             "versions": versions(),
         },
     )
+
+
+def as_one(networks: Sequence[Network], tasks: Sequence[Task]) -> tuple[Network, Task]:
+    """One network and task that answer with the mean of several answers: probabilities, or numbers.
+
+    Args:
+        networks: Of one architecture and one preprocessing; they are not copied.
+        tasks: What the outputs of each mean; they differ at most in the mean and spread of a number.
+    """
+    labels = [task.labels for task in tasks]
+    centers, scales = [one.center for one in labels], [one.scale for one in labels]
+    mean = replace(labels[0], center=sum(centers) / len(centers), scale=sum(scales) / len(scales))
+    return ensemble(networks, mean.kind, centers, scales).eval(), replace(tasks[0], labels=mean)
 
 
 def load(path: str | Path, *, module: Any = None) -> Saved:
@@ -116,6 +169,8 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
                 f"{folder} is of format {facts['format']}; this version of finetune reads format {FORMAT}. "
                 f"It was written by finetune {facts['versions']['finetune']}: install that version."
             )
+        if "ensemble" in facts:
+            return _load_members(folder, facts, module)
         states = {name: _read(folder / name, digest) for name, digest in facts["sha256"].items()}
         labels = Labels.from_dict(facts["labels"])
         options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
@@ -137,7 +192,16 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
     return Saved(network=network.eval(), task=plain.build(labels, []), facts=facts)
 
 
-def _read(path: Path, digest: str) -> Any:
+def _load_members(folder: Path, facts: dict[str, Any], module: Any) -> Saved:
+    for name, digest in facts["sha256"].items():
+        _check(folder / name, digest)
+    # A module would be shared by the members otherwise, and hold the weights of the last one. A name is no path.
+    read = [load(folder / Path(name).name, module=copy.deepcopy(module)) for name in facts["ensemble"]]
+    network, task = as_one([member.network for member in read], [member.task for member in read])
+    return Saved(network=network, task=task, facts=facts)
+
+
+def _check(path: Path, digest: str) -> None:
     if not path.exists():
         raise RunFolderError(f"{path} is missing. Expected all files that finetune.json names; copy the whole folder.")
     found = _sha256(path)
@@ -146,6 +210,10 @@ def _read(path: Path, digest: str) -> Any:
             f"{path} is damaged or was replaced: its SHA-256 is {found[:12]}…, finetune.json says {digest[:12]}…. "
             "Copy the folder again from where it was made."
         )
+
+
+def _read(path: Path, digest: str) -> Any:
+    _check(path, digest)
     try:
         return load_file(path)
     except SafetensorError as error:

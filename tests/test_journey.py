@@ -314,12 +314,12 @@ def test_ctrl_c_leaves_a_run_that_can_be_used(textures, tmp_path, interrupting):
 
 
 def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):
-    import finetune.run
+    import finetune.gather
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune.run, "read_examples", interrupted)
+    monkeypatch.setattr(finetune.gather, "read_examples", interrupted)
     assert call(["fit", str(textures), *QUICK_WORDS, "--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr().err.strip() == "finetune: stopped."
     assert list(tmp_path.iterdir()) == []

@@ -54,7 +54,7 @@ def targets(examples: Examples) -> list[Finding]:
         uneven = Finding(
             what="balance", severity="look",
             sentence=f'"{top}" is {most / least:.0f} times as frequent as "{bottom}". {many}',
-            todo="Accuracy is then easily high: quote balanced_accuracy or auroc, and think of --class-weight balanced.",
+            todo="Accuracy is then easily high: quote balanced_accuracy or auroc, and try --class-weight balanced.",
         )  # fmt: skip
     scarce = [(name, count) for name, count in reversed(listed) if count < FEW and name != "(none)"]
     few = Finding(what="few", severity="fine", sentence=f"Every {word} has {FEW} examples or more.")
@@ -90,8 +90,8 @@ def groups(examples: Examples) -> Finding:
     if not members:
         return Finding(
             what="groups", severity="fine",
-            sentence="No groups are named. Where several pictures show one patient, product or place, --group keeps them "
-                     "on one side.",
+            sentence="No groups are named. Where several pictures show one patient, product or place, --group keeps "
+                     "them on one side.",
         )  # fmt: skip
     largest = max(members, key=lambda group: len(members[group]))
     told = f"{counted(len(members), 'group')}, the largest ({largest}) of {counted(len(members[largest]), 'example')}."
@@ -124,13 +124,14 @@ def copies(examples: Examples, pairs: Sequence[PairLike]) -> list[Finding]:
     if odd:
         conflict = Finding(
             what="conflicts", severity="must decide",
-            sentence=f"{counted(len(odd), 'pair')} of copies {'carries' if len(odd) == 1 else 'carry'} different answers.",
+            sentence=f"{counted(len(odd), 'pair')} of copies with different answers.",
             todo="One of the two answers is wrong, or the picture is worth none: mend the label or remove both.",
             items=tuple(_pair(p, f"{_said(values[p.first])} and {_said(values[p.second])}: {_how(p)}") for p in odd),
         )  # fmt: skip
     return [
         conflict,
-        _copies("copies", exact, "exact copies", "A fit keeps copies on one side; --write-clean leaves the later ones out."),
+        _copies("copies", exact, "exact copies",
+                "A fit keeps copies on one side; --write-clean leaves the later ones out."),
         _copies("near copies", near, "near copies (resized, recompressed, cropped, mirrored)",
                 "A fit keeps them on one side; leave one of each out where they count double."),
     ]  # fmt: skip
@@ -141,8 +142,9 @@ def _copies(what: str, pairs: Sequence[PairLike], words: str, todo: str) -> Find
         return Finding(what=what, severity="fine", sentence=f"No {words} were found.")
     rows = {row for pair in pairs for row in (pair.first, pair.second)}
     return Finding(
-        what=what, severity="look", sentence=f"{counted(len(rows), 'picture')} in {counted(len(pairs), 'pair')} of {words}.",
-        todo=todo, items=tuple(_pair(pair, _how(pair)) for pair in pairs),
+        what=what, severity="look", todo=todo,
+        sentence=f"{counted(len(rows), 'picture')} in {counted(len(pairs), 'pair')} of {words}.",
+        items=tuple(_pair(pair, _how(pair)) for pair in pairs),
     )  # fmt: skip
 
 
@@ -170,8 +172,8 @@ def leaks(examples: Examples, found: Sequence[Leak]) -> Finding:
         return Finding(what="leaks", severity="fine", sentence="The given parts share no group and no copy.")
     return Finding(
         what="leaks", severity="must decide",
-        sentence=f"{counted(len(found), 'pair')} of pictures {'lies' if len(found) == 1 else 'lie'} on two sides of the "
-                 "given parts, so that figures of the one part flatter.",
+        sentence=f"{counted(len(found), 'pair')} of pictures on two sides of the given parts, so that figures of "
+                 "the one part flatter.",
         todo="Move or remove one of each; or give no parts, and a fit divides without leaks.",
         items=tuple(Item(rows=leak.rows, text=f"{' and '.join(leak.parts)}: {leak.why}") for leak in found),
     )  # fmt: skip

@@ -30,6 +30,13 @@ class Data:
         validation: Share of the examples for validation, where no split is given. In (0, 1).
         test: Share of the examples for the test part, where no split is given. In [0, 1).
         on_corrupt: "stop" with the list of pictures that cannot be read, or "skip" them and say how many.
+        order: Column of times or numbers: the earliest examples are for training, the latest for the test part.
+            "row" is the order in which the source lists its examples.
+        stretches: Cuts each sequence (each group, or all examples) into so many stretches of neighbours in `order`
+            and deals those out to the parts instead.
+        gap: How many examples on each side of a border between two parts in `order` belong to none of them.
+        folds: Makes so many runs, each of which holds out another part of the examples, and averages their models.
+        allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
 
     Raises:
         ConfigError: All that is wrong, at once.
@@ -49,6 +56,11 @@ class Data:
     validation: float = 0.15
     test: float = 0.15
     on_corrupt: Literal["stop", "skip"] = "stop"
+    order: str | None = None
+    stretches: int | None = None
+    gap: int = 0
+    folds: int | None = None
+    allow_leaks: bool = False
 
     def __post_init__(self) -> None:
         wrong = []
@@ -70,8 +82,33 @@ class Data:
             wrong.append(f'on_corrupt must be "stop" or "skip". Got {self.on_corrupt!r}.')
         if self.kind not in ("auto", "class", "labels", "number"):
             wrong.append(f'kind must be "auto", "class", "labels" or "number". Got {self.kind!r}.')
+        wrong += self._wrong_division()
         if wrong:
             raise ConfigError("\n".join(wrong))
+
+    def _wrong_division(self) -> list[str]:
+        """What cannot be right in the options that divide by time and into folds."""
+        wrong = []
+        if self.order is None and (self.stretches is not None or self.gap):
+            wrong.append("stretches and gap need order, which says what lies beside what: a column, or row.")
+        if self.stretches is not None and self.stretches < 2:
+            wrong.append(f"stretches must be 2 or more. Got {self.stretches}.")
+        if self.gap < 0:
+            wrong.append(f"gap must be 0 or more. Got {self.gap}.")
+        if self.folds is None:
+            return wrong
+        if self.folds < 2:
+            wrong.append(f"folds must be 2 or more. Got {self.folds}.")
+        if self.order is not None:
+            wrong.append("folds and order were both given: folds would learn from what comes later. Expected one.")
+        # The defaults cannot be told from shares that were not given.
+        shares = {"validation": (type(self).validation,), "test": (0, type(self).test)}
+        for name, usual in shares.items():
+            if getattr(self, name) not in usual:
+                wrong.append(
+                    f"{name} and folds were both given, but folds hold out each example once: no share is needed."
+                )
+        return wrong
 
     @classmethod
     def from_csv(cls, path: str, *, image: str, target: str | Sequence[str], **options: Any) -> Data:

@@ -1,22 +1,23 @@
-"""Train, validation and test: by class and by group at once, the same for one seed, frozen to a file."""
+"""Train, validation and test, or folds: by class, group and time at once, the same for one seed, frozen to a file."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, listing
+from ..errors import ConfigError, DataError, listing
 from ..files import replacing
 from ..types import PARTS, Kind, Part
 from .examples import Examples
-from .stratify import assign_parts, strata_of
+from .order import LEFT_OUT, by_time, leave_gap, moments, stretches_of
+from .stratify import assign_parts, strata_of, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +26,21 @@ class Splits:
 
     Args:
         ids: (N,) str, the examples' ids.
-        part: (N,) str, one of `PARTS` for each example.
+        part: (N,) str, one of `PARTS` for each example, or "" for one that is in no part.
+        units: What was kept together: a name for each of N examples, None where it stands alone.
+        fold: (N,) int64, the fold that holds each example out, from 1; 0 for the test part. None without folds.
         refit: Train and test were given without validation, which was carved from train: the final fit uses both.
         notes: What was decided and what it costs, a sentence each.
+        leaks: How many pairs of examples in different parts give each other away.
     """
 
     ids: np.ndarray
     part: np.ndarray
+    units: tuple[str | None, ...]
+    fold: np.ndarray | None = None
     refit: bool = False
     notes: tuple[str, ...] = ()
+    leaks: int = 0
 
     def indices(self, part: Part) -> np.ndarray:
         """The rows of one part, (n,) int64, in the examples' order."""
@@ -45,17 +52,33 @@ class Splits:
         lines = sorted(f"{name}\t{part}\n" for name, part in zip(self.ids, self.part, strict=True))
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
+    def units_of(self, examples: Examples) -> Examples:
+        """The same examples with what was kept together as their groups: those are independent of each other."""
+        return replace(examples, table=examples.table.assign(group=pd.Series(self.units, dtype="object")))
+
+    def holding_out(self, fold: int) -> Splits:
+        """The split of one run among folds: this fold is for validation, and no example for testing."""
+        assert self.fold is not None  # noqa: S101  # who asks for a fold has divided into folds
+        part = np.where(self.fold == fold, "validation", np.where(self.fold == 0, "", "train"))
+        note = "The validation part is a fold that was held out; it also chose the best epoch, where there are several."
+        told = self.notes[:1] if self.leaks else ()  # what leaks stands first
+        return replace(self, part=part, fold=None, notes=(*told, note))
+
+
+COLUMNS = ("source", "target", "group", "split")
 
 CARVE_AT_LEAST = 4
 """With fewer training examples of a class, those taken for validation would be missed more than they could tell."""
 
 
 def split_examples(
-    examples: Examples, *, validation: float = 0.15, test: float = 0.15, seed: int = 0, carve: bool = True
-) -> Splits:
+    examples: Examples, *, validation: float = 0.15, test: float = 0.15, seed: int = 0, carve: bool = True,
+    clusters: np.ndarray | None = None, order: str | None = None, stretches: int | None = None, gap: int = 0,
+) -> Splits:  # fmt: skip
     """Divides examples into parts; those that the source gives are kept.
 
-    The outcome depends on the examples' ids, targets and groups and on the seed, not on their order.
+    The outcome depends on the examples' ids, targets, groups, clusters and moments and on the seed, not on their order
+    in the table (unless that is the order asked for).
 
     Args:
         examples: N examples.
@@ -64,49 +87,64 @@ def split_examples(
         seed: Chooses among the divisions that are equally good.
         carve: Take validation from train where only train and test are given and train is large enough. If not, no
             part is for validation.
+        clusters: (N,) int64; examples with equal numbers stay on one side, as those of one group do.
+        order: As in `Data`: the earliest examples train, the latest test.
+        stretches: As in `Data`: stretches of neighbours in `order` are dealt out instead, and groups are cut.
+        gap: As in `Data`.
 
     Raises:
-        DataError: A class with one picture and no given parts, parts without one for training, or a group that the
-            given parts tear apart.
+        ConfigError: There is no such order, or nothing to divide by it.
+        DataError: A class with one picture and no given parts, parts without one for training, or an order that does
+            not divide.
     """
     given = examples.table["split"].to_numpy(dtype=object)
     ids = examples.table["id"].to_numpy(dtype=object)
+    moment = None if order is None else moments(examples, order)
+    groups = list(examples.table["group"])
+    sequences: list[np.ndarray] = []
+    if moment is not None and stretches is not None:
+        groups, sequences = stretches_of(moment, groups, list(ids), stretches)
+    units = tuple(together(groups, clusters))
+    how = _How(units=units, moment=None if sequences else moment, sequences=sequences, gap=gap, seed=seed)
     have = {str(part) for part in given if part is not None}
     if not have or have == {"train"}:
-        _check_lone_classes(examples)
-        part, notes = _divide(examples, np.arange(len(examples)), {"validation": validation, "test": test}, seed)
+        check_lone_classes(examples)
+        part, notes = _divide(examples, np.arange(len(examples)), {"validation": validation, "test": test}, how)
         if have:
             notes.insert(0, "Only a train part is given; validation and test were taken from it.")
-        return Splits(ids=ids, part=part, notes=tuple(notes))
+        return Splits(ids=ids, part=part, units=units, notes=tuple(notes))
     if "train" not in have:
         raise DataError(
             f"No example is for training: the given parts are {listing(sorted(have))}. Expected a train part."
         )
-    _check_groups(examples, given)
-    part = given.astype("<U10")  # long enough for "validation", which may be put in below
+    if order is not None and have != {"train", "test"}:
+        raise ConfigError(
+            f"There is nothing to divide by order: the source gives the parts {listing(sorted(have))}. "
+            "Leave order out, or the parts."
+        )
+    kept = Splits(ids=ids, part=given.astype("<U10"), units=units)  # long enough for "validation" to be put in
     if "test" not in have:
         note = (
             "There is no test part. The validation part also chooses the best epoch, so its numbers are a little "
             "better than those to expect on new pictures."
         )
-        return Splits(ids=ids, part=part, notes=(note,))
+        return replace(kept, notes=(note,))
     if "validation" in have:
-        return Splits(ids=ids, part=part)
-    rows = np.flatnonzero(part == "train")
-    if not carve:
+        return kept
+    rows = np.flatnonzero(kept.part == "train")
+    if not carve and order is None:
         note = "No validation part is given: figures for it come from training examples held out in turn."
-        return Splits(ids=ids, part=part, notes=(note,))
+        return replace(kept, notes=(note,))
     if _fewest(examples, rows) < CARVE_AT_LEAST:
         note = (
             f"No validation part is given, and with fewer than {CARVE_AT_LEAST} training examples of a class none can "
             "be spared: nothing chooses the epoch, the last one counts."
         )
-        return Splits(ids=ids, part=part, notes=(note,))
-    part[rows], notes = _divide(examples, rows, {"validation": validation}, seed)
-    notes.insert(
-        0, f"Validation was taken from train ({int((part == 'validation').sum())} examples); the final fit uses both."
-    )
-    return Splits(ids=ids, part=part, refit=True, notes=tuple(notes))
+        return replace(kept, notes=(note,))
+    kept.part[rows], notes = _divide(examples, rows, {"validation": validation}, how)
+    carved = int((kept.part == "validation").sum())
+    notes.insert(0, f"Validation was taken from train ({carved} examples); the final fit uses both.")
+    return replace(kept, refit=True, notes=tuple(notes))
 
 
 def _fewest(examples: Examples, rows: np.ndarray) -> int:
@@ -115,21 +153,55 @@ def _fewest(examples: Examples, rows: np.ndarray) -> int:
     return int(targets.value_counts().min()) if examples.kind == "class" else len(rows)
 
 
-def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], seed: int) -> tuple[np.ndarray, list[str]]:
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """What decides a division beside shares and targets: either moments, or sequences, or neither."""
+
+    units: tuple[str | None, ...]
+    moment: np.ndarray | None
+    sequences: list[np.ndarray]
+    gap: int
+    seed: int
+
+
+def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how: _How) -> tuple[np.ndarray, list[str]]:
     """The part of each of these rows, and notes on classes that are not in every part."""
-    table = examples.table.iloc[rows]
-    ids = table["id"].to_numpy(dtype=object)
-    order = np.argsort(ids.astype(str), kind="stable")  # numpy orders text by code point, everywhere alike
-    ordered = table.iloc[order]
+    ids = examples.table["id"].to_numpy(dtype=object).astype(str)
+    rows_by_id = rows[np.argsort(ids[rows], kind="stable")]  # numpy orders text by code point, everywhere alike
     kept: dict[Part, float] = {"train": 1 - sum(shares.values())}
     kept.update((name, share) for name, share in shares.items() if share > 0)
-    strata = strata_of(ordered["target"].tolist(), examples.kind, np.random.default_rng(seed))
-    places = assign_parts(strata, ordered["group"].tolist(), list(kept.values()), np.random.default_rng(seed))
-    names = np.array(list(kept), dtype=object)
-    part = np.empty(len(rows), dtype="<U10")
-    part[order] = names[places].astype(str)
+    units, wanted = [how.units[row] for row in rows_by_id], list(kept.values())
+    if how.moment is not None:
+        place = by_time(how.moment[rows_by_id], units, ids[rows_by_id].tolist(), wanted, gap=how.gap)
+    else:
+        targets = examples.table["target"].iloc[rows_by_id].tolist()
+        strata = strata_of(targets, examples.kind, np.random.default_rng(how.seed))
+        place = assign_parts(strata, units, wanted, np.random.default_rng(how.seed))
+    places = np.full(len(examples), LEFT_OUT)
+    places[rows_by_id] = place
+    if how.sequences:
+        inside = set(rows.tolist())
+        sequences = [np.array([row for row in one if row in inside], np.int64) for one in how.sequences]
+        places = leave_gap(places, sequences, how.gap)
+    names = np.array([*kept, ""], dtype=object)
+    part = names[places[rows]].astype("<U10")
     notes = [] if "test" in kept or "test" not in shares else ["There is no test part, as test=0 asks."]
-    return part, notes + _thin_notes(table["target"].tolist(), part, examples.kind, list(kept))
+    notes += _order_notes(part, how, len(set(units)))
+    return part, notes + _thin_notes(examples.table["target"].iloc[rows].tolist(), part, examples.kind, list(kept))
+
+
+def _order_notes(part: np.ndarray, how: _How, units: int) -> list[str]:
+    notes = []
+    if how.moment is not None:
+        notes.append("The parts follow each other in time: train is the earliest, what is measured is later.")
+    elif how.sequences:
+        notes.append(
+            f"{units} stretches of neighbours, of {len(how.sequences)} sequences, were dealt out to the parts."
+        )
+    left = int((part == "").sum())
+    if left:
+        notes.append(f"{left} examples within {how.gap} of a border between two parts were left out.")
+    return notes
 
 
 def _thin_notes(targets: Sequence[Any], part: np.ndarray, kind: Kind, parts: list[Part]) -> list[str]:
@@ -139,6 +211,8 @@ def _thin_notes(targets: Sequence[Any], part: np.ndarray, kind: Kind, parts: lis
         return [f"There are too few examples or groups to fill the parts {listing(empty)}."] if empty else []
     counted: dict[str, dict[str, int]] = {}
     for target, name in zip(targets, part, strict=True):
+        if not name:
+            continue
         for label in (target,) if kind == "class" else target:
             tally = counted.setdefault(label, dict.fromkeys(parts, 0))
             tally[name] += 1
@@ -152,7 +226,12 @@ def _thin_notes(targets: Sequence[Any], part: np.ndarray, kind: Kind, parts: lis
     return notes
 
 
-def _check_lone_classes(examples: Examples) -> None:
+def check_lone_classes(examples: Examples) -> None:
+    """Refuses classes with one picture: what cannot be both learned and measured.
+
+    Raises:
+        DataError: There are such classes.
+    """
     if examples.kind != "class":
         return
     counts = examples.table["target"].value_counts()
@@ -164,32 +243,24 @@ def _check_lone_classes(examples: Examples) -> None:
         )
 
 
-def _check_groups(examples: Examples, given: np.ndarray) -> None:
-    grouped = pd.DataFrame({"group": examples.table["group"], "part": given}).dropna(subset=["group"])
-    torn = grouped.groupby("group", sort=True)["part"].nunique()
-    leaking = [str(group) for group in torn[torn > 1].index]
-    if leaking:
-        raise DataError(
-            f"{len(leaking)} groups are in several of the given parts: {listing(leaking)}. Expected each group on "
-            f"one side, since its pictures give each other away: mend the parts, or give none."
-        )
-
-
 def write_splits(path: str | Path, examples: Examples, splits: Splits) -> None:
-    """Freezes a split to a CSV file with the columns source (the id), target, group and split.
+    """Freezes a split to a CSV file with the columns source (the id), target, group, split, and fold where there are.
 
     Several labels are joined by "|". The file is whole or absent, also after a crash.
     """
     table = examples.table
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("source", "target", "group", "split"))
-        for name, target, group, part in zip(table["id"], table["target"], table["group"], splits.part, strict=True):
-            writer.writerow((name, "|".join(target) if isinstance(target, tuple) else target, group or "", part))
+        writer.writerow(COLUMNS if splits.fold is None else (*COLUMNS, "fold"))
+        fold = [""] * len(table) if splits.fold is None else [str(number or "") for number in splits.fold]
+        rows = zip(table["id"], table["target"], table["group"], splits.part, fold, strict=True)
+        for name, target, group, part, number in rows:
+            joined = "|".join(target) if isinstance(target, tuple) else target
+            writer.writerow((name, joined, group or "", part, *(() if splits.fold is None else (number,))))
 
 
 def read_splits(path: str | Path) -> pd.DataFrame:
-    """Reads what `write_splits` wrote: the columns source, target, group and split, all text.
+    """Reads what `write_splits` wrote: the columns source, target, group, split and perhaps fold, all text.
 
     Raises:
         DataError: The file is not there, or is not such a table.
@@ -198,6 +269,6 @@ def read_splits(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"The splits in {path} cannot be read: {error}") from error
-    if list(table.columns) != ["source", "target", "group", "split"] or not set(table["split"]) <= set(PARTS):
+    if tuple(table.columns) not in (COLUMNS, (*COLUMNS, "fold")) or not set(table["split"]) <= {*PARTS, ""}:
         raise DataError(f"{path} is no table of splits. Expected the columns source, target, group, split.")
     return table

@@ -57,13 +57,78 @@ def assign_parts(
     wanted = np.asarray(shares, np.float64)
     if all(group is None for group in groups) and all(len(some) == 1 for some in strata):
         return _by_count(np.array([some[0] for some in strata]), wanted, rng)
+    units, content = _units(strata, groups)
+    return _greedy(content, np.bincount(units), wanted, rng)[units]
+
+
+def assign_folds(strata: Strata, groups: Sequence[str | None], folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Gives every example the fold that holds it out.
+
+    Args:
+        strata: What each of N examples counts for.
+        groups: Examples of equal groups stay together; None stands alone.
+        folds: How many folds there are, 2 or more.
+        rng: Decides between choices that are equally good.
+
+    Returns:
+        (N,) int64 from 0. Where no example has a group or several strata, each stratum and the whole are spread with a
+        difference of at most one example between folds.
+    """
+    if all(group is None for group in groups) and all(len(some) == 1 for some in strata):
+        stratum, fold = np.array([some[0] for some in strata]), np.zeros(len(strata), np.int64)
+        sizes = np.zeros(folds, np.int64)
+        for number in np.unique(stratum):
+            rows = rng.permutation(np.flatnonzero(stratum == number))
+            # Those left over after equal shares go to the folds that are smallest so far.
+            smallest = np.lexsort((rng.random(folds), sizes))
+            fold[rows] = smallest[np.arange(len(rows)) % folds]
+            sizes += np.bincount(fold[rows], minlength=folds)
+        return fold
+    units, content = _units(strata, groups)
+    return _greedy(content, np.bincount(units), np.full(folds, 1 / folds), rng, everywhere=False)[units]
+
+
+def together(groups: Sequence[str | None], clusters: np.ndarray | None) -> list[str | None]:
+    """What must stay on one side: examples that a group, a cluster, or a chain of both connects.
+
+    Args:
+        groups: The group of each of N examples; None stands alone.
+        clusters: (N,) int64, equal for copies of one picture; None where nobody looked.
+
+    Returns:
+        A name for each example, None where it stands alone.
+    """
+    if clusters is None:
+        return list(groups)
+    # A group and a cluster that share an example are one; each is led to the one it was found with first.
+    leads: dict[tuple[str, Any], tuple[str, Any]] = {}
+
+    def root(key: tuple[str, Any]) -> tuple[str, Any]:
+        while leads.setdefault(key, key) != key:
+            leads[key] = leads[leads[key]]
+            key = leads[key]
+        return key
+
+    for group, cluster in zip(groups, clusters, strict=True):
+        if group is not None:
+            leads[root(("cluster", int(cluster)))] = root(("group", group))
+    roots = [root(("cluster", int(cluster))) for cluster in clusters]
+    sizes = Counter(roots)
+    return [
+        None if group is None and sizes[key] == 1 else f"{key[0]} {key[1]}"
+        for group, key in zip(groups, roots, strict=True)
+    ]
+
+
+def _units(strata: Strata, groups: Sequence[str | None]) -> tuple[list[int], list[Counter[int]]]:
+    """The unit of each example, which goes somewhere as a whole, and what each unit holds."""
     seen: dict[str | int, int] = {}
     # A text never equals a row's number, so that a lone example cannot fall into a group.
     units = [seen.setdefault(row if group is None else group, len(seen)) for row, group in enumerate(groups)]
     content: list[Counter[int]] = [Counter() for _ in seen]
     for unit, some in zip(units, strata, strict=True):
         content[unit].update(some)
-    return _greedy(content, np.bincount(units), wanted, rng)[units]
+    return units, content
 
 
 def _required(units: int, parts: int) -> list[int]:
@@ -91,11 +156,15 @@ def _by_count(stratum: np.ndarray, wanted: np.ndarray, rng: np.random.Generator)
     return part
 
 
-def _greedy(content: list[Counter[int]], sizes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _greedy(
+    content: list[Counter[int]], sizes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator, *,
+    everywhere: bool = True,
+) -> np.ndarray:  # fmt: skip
     """Units of several examples, or of several strata.
 
     Each stratum, the rarest first, hands its units, the largest first, to the part that still wants most of it:
     Sechidis et al., "On the stratification of multi-label data", ECML 2011, with groups in the place of examples.
+    `everywhere` puts each stratum into every part where it has units enough.
     """
     members: defaultdict[int, list[int]] = defaultdict(list)
     totals: Counter[int] = Counter()
@@ -109,7 +178,7 @@ def _greedy(content: list[Counter[int]], sizes: np.ndarray, wanted: np.ndarray, 
     part = np.full(len(content), -1)
     chance = rng.random(len(content))
     for stratum in sorted(members, key=lambda s: (len(members[s]), s)):
-        required = set(_required(len(members[stratum]), len(wanted)))
+        required = set(_required(len(members[stratum]), len(wanted))) if everywhere else set()
         free = sorted((u for u in members[stratum] if part[u] < 0), key=lambda u: (-content[u][stratum], chance[u]))
         for done, unit in enumerate(free):
             lacking = required - held[stratum]

@@ -84,10 +84,7 @@ class Network(nn.Module):
         if inputs.dtype == torch.uint8:
             pictures = pictures / 255
         pictures = (pictures - self.mean) / self.std
-        if self.pre_logits:
-            features: Tensor = self.body.forward_head(self.body.forward_features(pictures), pre_logits=True)  # type: ignore[operator]
-        else:
-            features = self.body(pictures)
+        features = body_features(self.body, pictures, pre_logits=self.pre_logits)
         return features if isinstance(self.head, nn.Conv2d) else features.flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -112,6 +109,15 @@ class Network(nn.Module):
     def head_state(self) -> dict[str, Tensor] | None:
         """The weights of a head that has no place in the library's network; None where `native_state` holds it."""
         return None if self.head_path is not None else separate(dict(self.head.state_dict()))
+
+
+def body_features(body: nn.Module, pictures: Tensor, *, pre_logits: bool) -> Tensor:
+    """What a body says of normalised pictures (N, C, H, W); `pre_logits` as for `Network`."""
+    if not pre_logits:
+        features: Tensor = body(pictures)
+        return features
+    features = body.forward_head(body.forward_features(pictures), pre_logits=True)  # type: ignore[operator]
+    return features
 
 
 def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

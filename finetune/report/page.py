@@ -179,11 +179,13 @@ def _image(jpeg: bytes, alt: str, budget: list[int]) -> str:
 
 STYLE = """
 :root { --paper: #fbfaf7; --card: #ffffff; --ink: #1d1f21; --soft: #5b6066; --line: #d9d6cf; --link: #0b57a4;
-  --must: #a11d1d; --must-paper: #fbe4e2; --look: #704d00; --look-paper: #fbefcf; --fine: #1c6133; --fine-paper: #e0f1e4;
+  --must: #a11d1d; --must-paper: #fbe4e2; --look: #704d00; --look-paper: #fbefcf;
+  --fine: #1c6133; --fine-paper: #e0f1e4;
   --none: #4d5157; --none-paper: #e8e8e6; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #16181a; --card: #1f2225; --ink: #e8e6e1; --soft: #a4a9ae; --line: #363a3e; --link: #8ec2f5;
-    --must: #ffb4ab; --must-paper: #4a1c1a; --look: #f3cf7a; --look-paper: #3d3010; --fine: #9bdcae; --fine-paper: #17361f;
+    --must: #ffb4ab; --must-paper: #4a1c1a; --look: #f3cf7a; --look-paper: #3d3010;
+    --fine: #9bdcae; --fine-paper: #17361f;
     --none: #c0c4c8; --none-paper: #303438; }
 }
 * { box-sizing: border-box; }
@@ -206,8 +208,8 @@ th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; b
 thead th { color: var(--soft); font-weight: 500; }
 th[scope=row] { font-weight: 600; overflow-wrap: normal; }
 td:nth-child(2) { white-space: nowrap; }
-.badge { display: inline-block; padding: 0 .5rem; border-radius: 1rem; font-size: .8rem; font-weight: 600; white-space: nowrap;
-  vertical-align: middle; background: var(--none-paper); color: var(--none); }
+.badge { display: inline-block; padding: 0 .5rem; border-radius: 1rem; font-size: .8rem; font-weight: 600;
+  white-space: nowrap; vertical-align: middle; background: var(--none-paper); color: var(--none); }
 .must-decide { background: var(--must-paper); color: var(--must); }
 .look { background: var(--look-paper); color: var(--look); }
 .fine { background: var(--fine-paper); color: var(--fine); }
@@ -226,8 +228,8 @@ figure { margin: 0; flex: 1 1 0; min-width: 7rem; max-width: 100%; }
 img { display: block; max-width: 100%; height: auto; border-radius: .25rem; }
 figure img, .none { width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--paper); }
 .of-3 figure { flex: 0 0 9rem; }
-.none { display: flex; align-items: center; justify-content: center; padding: .5rem; text-align: center; color: var(--soft);
-  border: 1px dashed var(--line); border-radius: .25rem; font-size: .85rem; }
+.none { display: flex; align-items: center; justify-content: center; padding: .5rem; text-align: center;
+  color: var(--soft); border: 1px dashed var(--line); border-radius: .25rem; font-size: .85rem; }
 figcaption { font-size: .8rem; color: var(--soft); margin-top: .35rem; }
 figcaption span { display: block; }
 figcaption .name { color: var(--ink); }

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ..types import PARTS
+
 
 class Talk:
     """Where a run speaks: silent, or to a console.
@@ -62,15 +64,32 @@ def plan_table(rows: Sequence[Mapping[str, str]], title: str) -> Table:
     return table
 
 
-def metrics_table(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str = "") -> Table:
+def metrics_table(metrics: Mapping[str, Any], title: str = "") -> Table:
     """The figures of every part with their intervals."""
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name in ("part", "metric", "value", "95 % interval", "n"):
         table.add_column(name, justify="right" if name in ("value", "n") else "left")
-    for part, figures in metrics.items():
+    for part, figures in measured_parts(metrics).items():
         for number, (name, figure) in enumerate(figures.items()):
             table.add_row(part if number == 0 else "", name, *cells(figure))
     return table
+
+
+def measured_parts(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    """The figures of each part; what else metrics.json holds is about the run as a whole."""
+    return {part: metrics[part] for part in metrics if part in PARTS}
+
+
+def folds_rows(folds: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Each metric over the folds as text: its name, mean, standard deviation, and the value of every fold."""
+
+    def text(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.4g}"
+
+    return [
+        (name, text(figure["mean"]), text(figure["spread"]), ", ".join(text(value) for value in figure["values"]))
+        for name, figure in folds.items()
+    ]
 
 
 def cells(figure: Mapping[str, Any]) -> tuple[str, str, str]:

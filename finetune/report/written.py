@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .printed import cells
+from .printed import cells, folds_rows, measured_parts
 
 
 def report(
     *,
     title: str,
-    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    metrics: Mapping[str, Any],
     primary: str,
     plan: Sequence[Mapping[str, str]],
     notes: Sequence[str],
@@ -20,12 +20,13 @@ def report(
     versions: Mapping[str, str],
     repeat: Sequence[str],
     stopped: bool,
+    leaks: str | None = None,
 ) -> str:
     """The report as Markdown.
 
     Args:
         title: What was trained on what.
-        metrics: The measured figures, by part.
+        metrics: The measured figures, by part; under "folds" their mean and spread where the run was one in folds.
         primary: The metric to quote.
         plan: The rows of the plan as printed.
         notes: What was found, inferred and left undone, a sentence each.
@@ -33,15 +34,17 @@ def report(
         versions: Of the packages.
         repeat: The command that makes the same run again.
         stopped: Whether the user stopped the run.
+        leaks: What must be known before any figure: that parts leak into each other.
     """
-    lines = [f"# {title}", ""]
+    lines = [*([f"**{leaks}**", ""] if leaks else []), f"# {title}", ""]
+    folds, metrics = metrics.get("folds"), measured_parts(metrics)
     part = "test" if "test" in metrics else next(iter(metrics), None)
     if part is not None and metrics[part][primary]["value"] is not None:
         value, interval, n = cells(metrics[part][primary])
         lines += [f"**{primary} {value} on {part}** (95 % interval {interval}, {n} examples).", ""]
     if stopped:
         lines += ["The run was stopped by its user before its end; these are the best weights until then.", ""]
-    if part == "validation":
+    if part == "validation" and not folds:
         lines += [
             "There was no test part: the same pictures chose the weights and measured them, so the figure is a "
             "little too good. A source with a test part, or `--test`, gives one that was looked at once.",
@@ -53,6 +56,10 @@ def report(
         for name, figures in metrics.items()
         for metric, figure in figures.items()
     ]
+    if folds:
+        lines += ["", "The validation figures are those of all folds' held-out answers together. One by one:", ""]
+        lines += ["| metric | mean of the folds | standard deviation | each fold |", "| --- | --: | --: | --- |"]
+        lines += [f"| {' | '.join(row)} |" for row in folds_rows(folds)]
     lines += ["", f"Intervals are bootstrap percentiles over 1000 resamples. {chosen}", ""]
     lines += ["## Plan", "", f"| {' | '.join(plan[0])} |", f"|{' --- |' * len(plan[0])}"]
     lines += [f"| {' | '.join(row.values())} |" for row in plan]

@@ -1,0 +1,162 @@
+"""A run in folds: each example is held out once, and the model averages those of all folds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .data.folding import fold_examples
+from .data.splits import Splits, write_splits
+from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, run_folder, write_json
+from .gather import Material, gather, write_recipe
+from .model import Model, own
+from .predict import Answers, answers, as_table, write_table
+from .recipe import Recipe
+from .record import facts, write_report
+from .report.printed import Talk, folds_rows, metrics_table
+from .run import Doors, Learned, learn, with_intervals, without_leaks
+from .saved import as_one, save_ensemble
+from .tasks.base import Task
+from .training.machine import Machine
+from .training.transfer import Lesson
+
+
+def run_folds(recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors) -> Model:
+    """Makes one model from several runs, each of which holds out another fold of the examples.
+
+    Each fold is an ordinary run in a folder of its own, `fold-1` and so on, with the fold as its validation part. The
+    model's probabilities (or numbers) are the means of theirs.
+
+    Args:
+        recipe: What to do; `recipe.data.folds` says how many folds.
+        out: The run folder; None for a temporary one.
+        overwrite: Whether an earlier run there may be replaced.
+        talk: Where progress is told.
+        doors: For Lightning's Trainer; each fold has callbacks of its own, copies of these.
+
+    Raises:
+        FinetuneError: Anything the user can mend.
+    """
+    recipe.check()
+    machine = Machine.of(recipe.plan)
+    with run_folder(out, overwrite=overwrite) as folder:
+        material = gather(recipe, machine, folder, talk)
+        splits = _divide(material, folder)
+        write_splits(folder / SPLITS, material.examples, splits)
+        learned, stopped = _all_folds(material, splits, folder, talk, doors)
+        model = _averaged(material, splits, learned, folder, talk, stopped=stopped)
+    if out is None:
+        own(model)
+    return model
+
+
+def _divide(material: Material, folder: Path) -> Splits:
+    data = material.recipe.data
+    assert data.folds is not None  # noqa: S101  # who comes here asked for folds
+    splits = fold_examples(material.examples, data.folds, seed=material.recipe.plan.seed, clusters=material.clusters)
+    assert splits.fold is not None  # noqa: S101
+    sides = np.array([f"fold {number}" if number else "test" for number in splits.fold])
+    return without_leaks(material, splits, sides, folder)
+
+
+def _all_folds(
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors
+) -> tuple[list[Learned], bool]:
+    """The folds one after the other; those that ended when the user stops, and whether that happened."""
+    learned: list[Learned] = []
+    data = material.recipe.data
+    for number in range(1, (data.folds or 0) + 1):
+        talk.say(f"Fold {number} of {data.folds}")
+        # A fold's own recipe is that of one run: with the splits.csv beside it, it repeats the fold.
+        fold = replace(
+            material,
+            network=copy.deepcopy(material.network),
+            recipe=replace(material.recipe, data=replace(data, folds=None)),
+        )
+        own_doors = replace(doors, callbacks=copy.deepcopy(doors.callbacks))
+        try:
+            with run_folder(folder / f"fold-{number}") as inside:
+                write_recipe(inside, fold.recipe, fold.machine)
+                learned.append(learn(fold, splits.holding_out(number), inside, talk, own_doors))
+        except KeyboardInterrupt:
+            if not learned:
+                raise
+            return learned, True
+        if learned[-1].model.stopped:
+            return learned, True
+    return learned, False
+
+
+def _averaged(
+    material: Material, splits: Splits, learned: Sequence[Learned], folder: Path, talk: Talk, *, stopped: bool
+) -> Model:
+    """The members as one model, with what was measured of them; everything that the run folder still lacks."""
+    recipe, examples, machine = material.recipe, material.examples, material.machine
+    members = [one.model for one in learned]
+    network, task = as_one([one.network for one in members], [one.task for one in members])
+    held, answer = np.concatenate([one.held for one in learned]), np.concatenate([one.answer for one in learned])
+    _write_out_of_fold(folder / OUT_OF_FOLD, material, splits, task, held, answer)
+
+    # Held-out answers all together, then the test part, which nobody has looked at, by the mean of all members.
+    lesson = Lesson(examples=splits.units_of(examples), target=task.labels.encode(examples.targets), train=held,
+                    validation=held[:0], features=None)  # fmt: skip
+    metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)}
+    test = splits.indices("test")
+    if len(test):
+        seen = answers(network, task, examples.take(test), batch_size=recipe.plan.batch_size,
+                       accelerator=machine.accelerator).answer  # fmt: skip
+        metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+    metrics["folds"] = _over_folds(members)
+    if splits.leaks:
+        metrics["leaks"] = splits.leaks
+
+    known = facts(recipe, network, examples, splits)
+    known |= {"chosen": [dict(one.facts["chosen"]) for one in members], "stopped": stopped}
+    save_ensemble(folder / MODEL, [one.folder for one in members], network, task, material.options, known)
+    write_json(folder / METRICS, metrics)
+    notes = [*material.notes, *splits.notes]
+    if stopped:
+        notes.append(f"{len(members)} of {recipe.data.folds} folds were run; what the others would hold out was not.")
+    write_report(folder, network, task, recipe, metrics=metrics, plan=learned[0].plan, notes=notes,
+                 leaks=splits.notes[0] if splits.leaks else None, stopped=stopped,
+                 chosen=f"The model averages the answers of {len(members)} folds.")  # fmt: skip
+    talk.say(f"All {len(members)} folds")
+    talk.show(metrics_table(metrics))
+    for name, mean, spread, _ in folds_rows(metrics["folds"]):
+        talk.say(f"  {name} over the folds: mean {mean}, standard deviation {spread}")
+    return Model(network=network, task=task, folder=folder, metrics=metrics, facts=known, stopped=stopped)
+
+
+def _over_folds(members: Sequence[Model]) -> dict[str, dict[str, Any]]:
+    """Each metric's mean and standard deviation (with n - 1) over the folds on which it is defined."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in members[0].metrics["validation"]:
+        values = [one.metrics["validation"][name]["value"] for one in members]
+        defined = [value for value in values if value is not None]
+        found[name] = {
+            "mean": float(np.mean(defined)) if defined else None,
+            "spread": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+            "values": values,
+        }
+    return found
+
+
+def _write_out_of_fold(
+    path: Path, material: Material, splits: Splits, task: Task, held: np.ndarray, answer: np.ndarray
+) -> None:
+    """Writes out_of_fold.csv: what `predict` writes, of each example by the network that did not learn from it."""
+    order = np.argsort(held)
+    rows = held[order]
+    table: pd.DataFrame = as_table(
+        task, material.examples.take(rows), Answers(answer[order], np.arange(len(rows)), {})
+    ).drop(columns="error")
+    table = table.rename(columns={"fold": "fold (class)"})
+    assert splits.fold is not None  # noqa: S101
+    table["fold"] = splits.fold[rows]
+    write_table(table, str(path))

@@ -1,0 +1,111 @@
+"""What a run learns from and with: the examples, the network, and every picture read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .data.examples import Examples, read_examples
+from .data.labels import Labels
+from .data.leaks import PairLike
+from .data.order import moments
+from .data.readers import scan, without_unreadable
+from .features import Values, device_for, features
+from .folder import RECIPE, write_json
+from .models.network import Network
+from .recipe import Recipe, TaskOptions, task_for
+from .report.printed import Talk
+from .saved import versions
+from .training.freeze import learning_stages
+from .training.machine import Machine, seed_all
+from .training.plan import Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a run learns from and with, before anybody decides which examples are learned from.
+
+    Args:
+        recipe: With all that the examples and the machine decided.
+        machine: The devices.
+        examples: Those whose pictures can be read.
+        names: The classes or labels of all of them.
+        network: As it was loaded, with a fresh head.
+        phases: What will happen to it.
+        features: Of all examples under this network, where a phase needs them.
+        notes: What was inferred and left out.
+        pairs: Rows of `examples` that show one picture.
+        clusters: (N,) int64, equal for examples that pairs connect; None where nobody looked.
+    """
+
+    recipe: Recipe
+    machine: Machine
+    examples: Examples
+    names: Labels
+    network: Network
+    phases: tuple[Phase, ...]
+    features: Values | None
+    notes: tuple[str, ...]
+    pairs: tuple[PairLike, ...] = ()
+    clusters: np.ndarray | None = None
+
+    @property
+    def options(self) -> TaskOptions:
+        """What is said of the task; its kind is known since the targets are."""
+        assert self.recipe.task is not None  # noqa: S101
+        return self.recipe.task
+
+
+def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Material:
+    """The examples, the network, and each picture read once; recipe.json is written on the way."""
+    # The examples, as a table; no picture is opened yet.
+    examples = read_examples(recipe.data)
+    options = task_for(recipe.task, examples.kind)
+    recipe = replace(recipe, task=options, plan=machine.recorded(recipe.plan).for_kind(examples.kind))
+    write_recipe(folder, recipe, machine)
+    names = Labels.from_targets(examples.kind, examples.targets)
+    options.build(names, examples.targets).check_monitor(recipe.plan.monitor)
+    if recipe.data.order is not None:
+        moments(examples, recipe.data.order)
+
+    # The network, with a fresh head as wide as the labels.
+    seed_all(recipe.plan.seed)
+    network = recipe.model.build(names.num_outputs)
+    phases = recipe.plan.build(pretrained=recipe.model.weights != "none" or recipe.model.module is not None)
+    for phase in phases:
+        learning_stages(network.stages, phase.learns)
+
+    # Every picture is read once: for its features where a phase needs them, else to know that it can be read.
+    examples, known, skipped = _read_all(examples, network, recipe, phases, machine, talk)
+    return Material(
+        recipe=recipe, machine=machine, examples=examples, names=names, network=network, phases=phases,
+        features=known, notes=(*examples.notes, *skipped),
+    )  # fmt: skip
+
+
+def write_recipe(folder: Path, recipe: Recipe, machine: Machine) -> None:
+    """Writes recipe.json: what was asked for, and what the machine decided."""
+    write_json(folder / RECIPE, {"format": 1, "recipe": recipe.to_dict(), "world_size": machine.world_size,
+                                 "strategy": machine.strategy, "versions": versions()})  # fmt: skip
+
+
+def _read_all(
+    examples: Examples, network: Network, recipe: Recipe, phases: tuple[Phase, ...], machine: Machine, talk: Talk
+) -> tuple[Examples, Values | None, tuple[str, ...]]:
+    """Features or a plain reading of all pictures; those that cannot be read stop the run or are left out."""
+    known = None
+    with talk.bar("reading pictures", len(examples)) as moved:
+        if any(phase.on == "features" for phase in phases):
+            known = features(network, examples, batch_size=recipe.plan.batch_size, progress=moved,
+                             device=device_for(machine.accelerator))  # fmt: skip
+            errors = known.errors
+        else:
+            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved)
+    if not errors:
+        return examples, known, ()
+    examples, note = without_unreadable(examples, errors, recipe.data.on_corrupt)
+    if known is not None:
+        known = Values(known.values, np.arange(len(examples)), {})
+    return examples, known, (note,) if note else ()

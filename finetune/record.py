@@ -1,0 +1,74 @@
+"""What a run leaves to be known of it beside its weights: finetune.json's facts, and report.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .data.examples import Examples
+from .data.splits import Splits
+from .files import replacing
+from .folder import RECIPE, REPORT
+from .models.network import Network
+from .recipe import HEADS, Recipe
+from .report.written import report
+from .saved import versions
+from .tasks.base import Task
+from .training.transfer import Outcome
+
+
+def facts(recipe: Recipe, network: Network, examples: Examples, splits: Splits) -> dict[str, Any]:
+    """What finetune.json keeps of any run beside labels, task and preprocessing."""
+    table = [[row.id, row.target, row.group] for row in examples.table.itertuples()]
+    head = next(name for name, kind in HEADS.items() if type(recipe.model.head) is kind)
+    return {
+        "backbone": {
+            "name": network.id,
+            "args": dict(network.origin.args),
+            "head": {"kind": head, **vars(recipe.model.head)},
+        },
+        "data": {"examples": len(examples), "fingerprint": _digest(table), "delimiter": examples.delimiter},
+        "splits": splits.fingerprint,
+        "leaks": splits.leaks,
+    }
+
+
+def choice(recipe: Recipe, task: Task, outcome: Outcome) -> dict[str, Any]:
+    """Which weights were kept, for finetune.json."""
+    chosen = outcome.chosen
+    monitor = task.check_monitor(recipe.plan.monitor)
+    return {"phase": chosen.phase, "epoch": chosen.epoch, "score": chosen.score, "monitor": monitor}
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, default=list, ensure_ascii=False).encode()).hexdigest()
+
+
+def chosen_line(outcome: Outcome, monitor: str) -> str:
+    """Which weights were kept and why, as a sentence."""
+    chosen = outcome.chosen
+    if chosen.score is None:
+        return f'The weights are those at the end of phase "{chosen.phase}"; there was no validation part to choose by.'
+    at = f"epoch {chosen.epoch} of phase" if chosen.epoch else "phase"
+    return f'The weights are those of {at} "{chosen.phase}", the best {monitor} on validation ({chosen.score:.4g}).'
+
+
+def write_report(
+    folder: Path, network: Network, task: Task, recipe: Recipe, *, metrics: Mapping[str, Any],
+    plan: list[dict[str, str]], notes: Sequence[str], leaks: str | None, chosen: str, stopped: bool,
+) -> None:  # fmt: skip
+    """Writes report.md of a run; the arguments are those of `report`."""
+    text = report(
+        title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0], plan=plan,
+        notes=notes, chosen=chosen, versions=versions(),
+        repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=stopped, leaks=leaks,
+    )  # fmt: skip
+    with replacing(folder / REPORT) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _name(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
