@@ -118,7 +118,8 @@ def check(
 
     # Every picture is read once, for its features where there is a network, and for what it looks like.
     headers = read_headers(examples)
-    onlooker = Onlooker(examples, in_chans=network.spec.in_chans if network else recipe.model.in_chans or 3)
+    in_chans = network.spec.in_chans if network else recipe.model.in_chans or 3
+    onlooker = Onlooker(examples, in_chans=in_chans)
     known: Values | None = None
     if network is not None:
         with talk.bar("features", len(examples)) as moved:
@@ -128,7 +129,8 @@ def check(
 
     # What is there twice, and on which sides of the given parts.
     talk.say("looking for copies")
-    pairs = find_copies(examples, looks, features=known)
+    pairs = find_copies(examples, looks, features=None if known is None else _every_row(known, len(examples)),
+                        in_chans=in_chans)  # fmt: skip
     found = find_leaks(examples, np.array([part or "" for part in examples.table["split"]]), pairs)
     root = source if isinstance(source, str | Path) and Path(source).is_dir() else None
     findings = [*of_files(examples, headers, looks, root)]
@@ -246,15 +248,28 @@ def _audit(
     given = encoder.encode(judged.targets)
     options: dict[str, TaskOptions] = {"class": Classify(), "labels": Tag(), "number": Regress(loss="huber")}
     task = options[judged.kind].build(encoder, judged.targets)
-    flat = values[rows].reshape(len(rows), values.shape[1], -1).mean(axis=2)
     answer = held_out_answers(
-        flat, given, task, groups=[units[row] for row in rows], seed=seed,
+        _flat(values[rows]), given, task, groups=[units[row] for row in rows], seed=seed,
         unlikely=lambda answer: unlikely(judged.kind, answer, given),
     )  # fmt: skip
     if answer is None:
         return None, 0, few
     found = find_suspects(judged.kind, encoder.names, answer, given)
     return [replace(suspect, row=rows[suspect.row]) for suspect in found], len(rows), ""
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """(n, D) features: the mean over places, where a body keeps them."""
+    return np.asarray(values.reshape(*values.shape[:2], -1).mean(axis=2))
+
+
+def _every_row(known: Values, count: int) -> np.ndarray:
+    """(N, D) features with zeros for pictures that could not be read."""
+    if not len(known.rows):
+        return np.zeros((count, 1), np.float32)
+    out = np.zeros((count, known.values.shape[1]), np.float32)
+    out[known.rows] = _flat(known.values)
+    return out
 
 
 def _shortcuts(

@@ -18,8 +18,7 @@ from .stdout import heard, print_json, print_text
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+    context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 
 IN_PYTHON_ONLY = ("callbacks", "logger", "trainer", "verbose")
 SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", "no_header", "root", "label_from",
@@ -290,7 +289,8 @@ def _check(
     from .check_command import check_command
 
     return check_command(source, _parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
-                         accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, as_json=as_json)  # fmt: skip
+                         accelerator=accelerator, overwrite=overwrite, write_clean=write_clean,
+                         as_json=as_json)  # fmt: skip
 
 
 @app.command(help="Lists the backbones that can be named, timm's, torchvision's and our own.")
