@@ -225,7 +225,11 @@ def _said(seen: Seen, recipe: Recipe, seed: int) -> Said:
         suspects, audited, why_not = _audit(readable, seen.known.at(rows), units, seed)
     own = [replace(suspect, row=int(rows[suspect.row])) for suspect in suspects or ()]
     telling = _shortcuts(seen, rows, readable, units, recipe.data.label_from, seed)
-    few = "" if telling else f"Too few examples to tell: {2 * FEWEST} of two classes or more are needed."
+    few = (
+        ""
+        if telling
+        else f"Too few examples to tell, copies and groups counted once: {2 * FEWEST} of two classes are needed."
+    )
     return Said(
         findings=(labels(kind, None if suspects is None else own, why_not, audited), shortcuts(kind, telling, few)),
         suspects=own, shortcuts=telling,
@@ -240,7 +244,7 @@ def _audit(
     if examples.kind == "class":
         sizes = examples.table["target"].value_counts()
         rows = [row for row, target in enumerate(examples.targets) if sizes[target] >= FEWEST]
-    few = f"Too few examples to hold some out: {FEWEST} of two classes or more are needed."
+    few = f"Too few examples to hold some out, copies and groups counted once: {FEWEST} of two classes are needed."
     if len({str(examples.targets[row]) for row in rows}) < 2:
         return None, 0, few
     judged = examples.take(rows)

@@ -117,7 +117,9 @@ def groups(examples: Examples) -> Finding:
 def copies(examples: Examples, pairs: Sequence[PairLike]) -> list[Finding]:
     """Pictures that are there more than once: with different answers, exactly, or nearly."""
     values = examples.targets
-    odd = [pair for pair in pairs if str(values[pair.first]) != str(values[pair.second])]
+    # Of a number, a picture a little different may have a value a little different: the next frame of a drive.
+    sure = [pair for pair in pairs if pair.kind == "exact" or examples.kind != "number"]
+    odd = [pair for pair in sure if str(values[pair.first]) != str(values[pair.second])]
     exact = [pair for pair in pairs if pair.kind == "exact"]
     near = [pair for pair in pairs if pair.kind != "exact"]
     conflict = Finding(what="conflicts", severity="fine", sentence="No picture carries two different answers.")
@@ -219,13 +221,15 @@ def shortcuts(kind: Kind, found: Sequence[Shortcut], why_not: str = "") -> Findi
         what="shortcuts", severity="must decide" if strong else "look",
         sentence=f"The answer can be told, in part, from {', '.join(shortcut.fact for shortcut in telling)}.",
         todo="A model may learn that in place of the content. Make the classes alike in it (shrink, recompress, crop, "
-             "collect anew), or measure on pictures of another source. Light and compression may also be content.",
+             "collect anew), or measure on pictures of another source.",
         items=tuple(Item(rows=(), text=_shortcut(kind, shortcut)) for shortcut in telling),
     )  # fmt: skip
 
 
 def _shortcut(kind: Kind, one: Shortcut) -> str:
-    seen = "" if one.seen else " A network does not see it, but it tells of different sources."
+    seen = " It may be content, too." if one.content else ""
+    if not one.seen:
+        seen = " A network does not see it, but it tells of different sources."
     if kind == "number":
         figure = f"R² {one.score:.2f} ({one.low:.2f} to {one.high:.2f}), where guessing has 0"
     else:

@@ -152,7 +152,9 @@ def light(looks: Looks) -> list[Finding]:
     bright = looks.read & ~flat & ((grey > BRIGHT) | ((shade > UNLIKE) & (grey > PALE)))
     # A picture of little contrast has little to be sharp: the edges count in units of its own contrast.
     edge = np.log(looks.sharpness / np.maximum(spread, FLAT) ** 2 + 1e-6)
-    soft = looks.read & ~flat & (_distance(edge, looks.read & ~flat) < -UNLIKE) & (looks.sharpness < SOFT)
+    # A tiny picture is soft at any larger size, and is told as tiny.
+    large = looks.read & ~flat & (np.minimum(looks.height, looks.width) >= TINY)
+    soft = large & (_distance(edge, large) < -UNLIKE) & (looks.sharpness < SOFT)
     again = "Look at them: a lens cap, a failed scan or a wrong exposure teaches nothing."
     return [
         _finding("one colour", _grey_items(flat, spread, "contrast", looks.contrast),

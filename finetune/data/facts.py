@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,11 +32,13 @@ class Fact:
         name: What it is called.
         columns: (N,) numbers each; a word is a column of 0 and 1.
         seen: Whether a network may see it in the pixels.
+        content: Whether what is meant to be learned may show in it too: a dark bird is a dark picture.
     """
 
     name: str
     columns: Columns
     seen: bool = True
+    content: bool = False
 
 
 def facts_of(
@@ -60,14 +62,12 @@ def facts_of(
         Fact(name="picture size", columns=_sizes(headers)),
         Fact(name="compression", columns=_compression(headers)),
         Fact(name="camera", columns=_camera(headers)),
-        Fact(name="light", columns=dict(light or {})),
+        Fact(name="file size", columns=_weights(headers), content=True),
+        Fact(name="light", columns=dict(light or {}), content=True),
         Fact(name="file name", columns=_names(names, list(examples.table["id"])), seen=False),
         Fact(name="folder", columns=_words("folder", ["/".join(n.parts[:-1]) for n in names]), seen=False),
     ]
-    kept = [
-        Fact(name=fact.name, columns={n: c for n, c in fact.columns.items() if np.ptp(c) > 0}, seen=fact.seen)
-        for fact in facts
-    ]
+    kept = [replace(fact, columns={n: c for n, c in fact.columns.items() if np.ptp(c) > 0}) for fact in facts]
     return [fact for fact in kept if fact.columns]
 
 
@@ -88,12 +88,14 @@ def _sizes(headers: Sequence[Header]) -> Columns:
     return {"width": width, "height": height, "proportion": width / np.maximum(height, 1), "pixels": width * height}
 
 
-def _compression(headers: Sequence[Header]) -> Columns:
+def _weights(headers: Sequence[Header]) -> Columns:
     bytes = np.array([h.bytes for h in headers], np.float64)
     pixels = np.array([max(h.width * h.height, 1) for h in headers], np.float64)
+    return {"bytes": bytes, "bytes a pixel": bytes / pixels}
+
+
+def _compression(headers: Sequence[Header]) -> Columns:
     return {
-        "bytes": bytes,
-        "bytes a pixel": bytes / pixels,
         "quantisation": np.array([h.quantisation for h in headers], np.float64),
         **_words("format", [h.format or "" for h in headers]),
         **_words("mode", [h.mode or "" for h in headers]),

@@ -22,7 +22,7 @@ FEWEST = 2 * FOLDS
 MOST = 5000
 """So many examples show a shortcut as well as a million do."""
 
-RESAMPLES = 500
+TREES, RESAMPLES = 40, 500
 SUSPICIOUS, STRONG = 0.1, 0.8
 """The share of the way from chance to certainty that the lower end of the interval must reach to be told, and to be
 told first."""
@@ -41,6 +41,7 @@ class Shortcut:
         n: How many examples were looked at.
         example: In which value the answers differ most, in words.
         seen: Whether a network may see it in the pixels.
+        content: Whether what is meant to be learned may show in it too.
     """
 
     fact: str
@@ -50,7 +51,8 @@ class Shortcut:
     chance: float
     n: int
     example: str
-    seen: bool
+    seen: bool = True
+    content: bool = False
 
     @property
     def skill(self) -> float:
@@ -65,7 +67,7 @@ class Shortcut:
     @property
     def strong(self) -> bool:
         """Whether a network could answer nearly everything by what it sees of this fact alone."""
-        return self.seen and self.skill >= STRONG
+        return self.seen and not self.content and self.skill >= STRONG
 
 
 def find_shortcuts(
@@ -108,8 +110,10 @@ def find_shortcuts(
         score, low, high = _interval(kind, guess, target, unit, np.random.default_rng(seed))
         chance = {"class": 1 / len(np.unique(target)), "labels": 0.5, "number": 0.0}[kind]
         found.append(
-            Shortcut(fact=fact.name, score=score, low=low, high=high, chance=chance, n=len(rows), seen=fact.seen,
-                     example=_example(kind, fact, rows, names, target))
+            Shortcut(
+                fact=fact.name, score=score, low=low, high=high, chance=chance, n=len(rows), seen=fact.seen,
+                content=fact.content, example=_example(kind, fact, rows, names, target),
+            )
         )  # fmt: skip
     return sorted(found, key=lambda shortcut: (-shortcut.skill, shortcut.fact))
 
@@ -160,7 +164,7 @@ def _guess(
 
     out = np.zeros_like(target)
     for fit, held in folds:
-        words: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 3, "random_state": seed}
+        words: dict[str, Any] = {"n_estimators": TREES, "min_samples_leaf": 3, "random_state": seed}
         if kind == "number":
             out[held] = ExtraTreesRegressor(**words).fit(table[fit], target[fit]).predict(table[held])
         elif kind == "class":
@@ -219,7 +223,7 @@ def _example(kind: Kind, fact: Fact, rows: np.ndarray, names: Sequence[str], tar
 def _between(name: str, values: np.ndarray, names: Sequence[str], target: np.ndarray) -> tuple[float, str]:
     """How many standard deviations lie between the two classes farthest apart, and a sentence on their means."""
     means = {k: float(values[target == k].mean()) for k in np.unique(target)}
-    low, high = min(means, key=lambda k: means[k]), max(means, key=lambda k: means[k])
+    low, *_, high = sorted(means, key=lambda k: means[k])
     within = float(np.mean([values[target == k].var() for k in (low, high)]))
     apart = (means[high] - means[low]) / (within**0.5 + 1e-3 * float(values.std()) + 1e-9)
     share = set(np.unique(values)) <= {0.0, 1.0}

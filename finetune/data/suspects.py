@@ -84,7 +84,8 @@ def contradicted(probability: np.ndarray, given: np.ndarray) -> np.ndarray:
     confident = probability >= least - 1e-12
     best = np.where(confident, probability, -1.0).argmax(axis=1)
     # The likelier one must be likelier than the given one too: a lowered threshold alone contradicts nobody.
-    likelier = probability.max(axis=1) > probability[np.arange(len(given)), given]
+    rows = np.arange(len(given))
+    likelier = probability[rows, best] > probability[rows, given]
     wrong = confident.any(axis=1) & (best != given) & likelier & (sizes[given] >= FEWEST)
     return np.where(wrong, best, -1).astype(np.int64)
 

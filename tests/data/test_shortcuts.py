@@ -32,15 +32,19 @@ def test_a_fact_that_gives_the_class_away_is_strong_and_says_where():
     assert "in cat" in found.example and "in dog" in found.example
 
 
+SEEDS = [range(2), pytest.param(range(40), marks=pytest.mark.thorough)]
+
+
+@pytest.mark.parametrize("seeds", SEEDS, ids=["few", "many"])
 @pytest.mark.parametrize("kind", ["class", "labels", "number"])
-def test_noise_is_seldom_taken_for_a_shortcut(kind):
+def test_noise_is_seldom_taken_for_a_shortcut(kind, seeds):
     told = 0
-    for seed in range(20):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         given = {"class": rng.integers(0, 2, 80), "number": rng.normal(size=80),
                  "labels": rng.integers(0, 2, (80, 2)).astype(np.float32)}[kind]  # fmt: skip
         told += any(s.suspicious for s in find_shortcuts(one("noise", rng.normal(size=80)), kind, NAMES, given))
-    assert told <= 2
+    assert told <= 0.05 * len(seeds)
 
 
 def test_a_number_and_labels_have_shortcuts_too():
