@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 OF_BACKBONE = ("backbone_arg", "weights", "in_chans", "mean", "std", "input_size")
 OF_SOURCE = tuple(word for word, (room, _) in WORDS.items() if room == "data")
+TOO_FEW = "There are too few examples, copies and groups counted once:"
 NO_BACKBONE = "No backbone was named; --backbone resnet50, say, judges each answer by what the network sees."
 
 
@@ -225,11 +226,7 @@ def _said(seen: Seen, recipe: Recipe, seed: int) -> Said:
         suspects, audited, why_not = _audit(readable, seen.known.at(rows), units, seed)
     own = [replace(suspect, row=int(rows[suspect.row])) for suspect in suspects or ()]
     telling = _shortcuts(seen, rows, readable, units, recipe.data.label_from, seed)
-    few = (
-        ""
-        if telling
-        else f"Too few examples to tell, copies and groups counted once: {2 * FEWEST} of two classes are needed."
-    )
+    few = "" if telling else f"{TOO_FEW} {2 * FEWEST} of two classes are needed to tell."
     return Said(
         findings=(labels(kind, None if suspects is None else own, why_not, audited), shortcuts(kind, telling, few)),
         suspects=own, shortcuts=telling,
@@ -244,7 +241,7 @@ def _audit(
     if examples.kind == "class":
         sizes = examples.table["target"].value_counts()
         rows = [row for row, target in enumerate(examples.targets) if sizes[target] >= FEWEST]
-    few = f"Too few examples to hold some out, copies and groups counted once: {FEWEST} of two classes are needed."
+    few = f"{TOO_FEW} {FEWEST} of two classes are needed to hold some out."
     if len({str(examples.targets[row]) for row in rows}) < 2:
         return None, 0, few
     judged = examples.take(rows)

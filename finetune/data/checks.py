@@ -173,7 +173,7 @@ def light(looks: Looks) -> list[Finding]:
 
 def _grey_items(which: np.ndarray, key: np.ndarray, name: str, value: np.ndarray) -> list[Item]:
     rows = sorted(np.flatnonzero(which).tolist(), key=lambda row: (float(key[row]), row))
-    return [Item(rows=(row,), text=f"{name} {float(value[row]):.3g}") for row in rows]
+    return [Item(rows=(row,), text=f"{name} {float(value[row]):.4f}") for row in rows]
 
 
 def _distance(values: np.ndarray, among: np.ndarray) -> np.ndarray:
