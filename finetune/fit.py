@@ -27,6 +27,7 @@ def fit(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     input_size: int | None = None,
+    crop: Literal["crop", "pad", "squish"] | None = None,
     head: Literal["linear", "mlp"] | None = None,
     dropout: float | None = None,
     hidden: int | None = None,
@@ -42,7 +43,10 @@ def fit(
     warmup: float | None = None,
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
-    augment: Literal["auto", "mild", "natural", "document", "medical", "none"] | None = None,
+    augment: Literal["auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "documents"]
+    | None = None,
+    augment_engine: Literal["albumentations", "torchvision"] | None = None,
+    mirror_target: Literal["keep", "negate"] | None = None,
     monitor: str | None = None,
     task: Literal["classify", "tag", "regress"] | None = None,
     class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
@@ -93,6 +97,8 @@ def fit(
         mean: Overrides the weights' own normalisation of pictures in 0..1: one number, or one a channel.
         std: Overrides what they are then divided by: one number, or one a channel.
         input_size: Overrides the side in pixels of the network's input.
+        crop: What becomes of pictures that are not square: "crop" loses the rim, "pad" adds one, "squish" squeezes them
+            [the weights' own].
         head: "linear" or "mlp" [linear].
         dropout: Share of the features that the head loses while training.
         hidden: Width of the "mlp" head [512].
@@ -108,7 +114,10 @@ def fit(
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
-        augment: "mild", "natural", "document", "medical" or "none" [mild; document where the target is a number].
+        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits" or "documents" [light;
+            documents where the target is a number].
+        augment_engine: The library that varies the pictures; both draw the same [albumentations].
+        mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
         monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
         class_weight: "balanced", or a mapping from class to weight.

@@ -129,7 +129,7 @@ WORDS: dict[str, tuple[str, str]] = {
     **{f.name: ("data", f.name) for f in fields(Data) if f.name not in ("source", "kind")},
     "backbone": ("model", "name"),
     "backbone_arg": ("model", "args"),
-    **{name: ("model", name) for name in ("weights", "in_chans", "mean", "std", "input_size")},
+    **{name: ("model", name) for name in ("weights", "in_chans", "mean", "std", "input_size", "crop")},
     "head": ("head", "kind"),
     "dropout": ("head", "dropout"),
     "hidden": ("head", "hidden"),

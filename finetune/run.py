@@ -189,8 +189,8 @@ def _show(
     told = [f"{n} {part}" for part, n in counts.items()] + ([f"{left} left out"] if left else [])
     talk.say(f"{len(lesson.examples)} examples: " + ", ".join(told))
     talk.say(
-        f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, crop {spec.crop_pct:g}, "
-        f"mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+        f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, {spec.crop_mode} "
+        f"{spec.crop_pct:g}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
     )
     for note in notes:
         talk.say(f"  {note}")

@@ -15,6 +15,10 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Kind = Literal["class", "labels", "number"]
 """What a target is: one class, several labels at once, or a number."""
 
+CropMode = Literal["crop", "pad", "squish"]
+CROP_MODES: tuple[CropMode, ...] = ("crop", "pad", "squish")
+"""How a picture of any proportions becomes one of the network's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
@@ -25,7 +29,9 @@ class ImageSpec:
         mean: What is subtracted from a channel whose values lie in [0, 1]; one value a channel.
         std: What it is then divided by; one value a channel.
         interpolation: The kernel of the (antialiased) resize.
-        crop_pct: The side of the central crop as a share of the resized shorter side, in (0, 1].
+        crop_pct: The side of the central crop as a share of the resized side, in (0, 1].
+        crop_mode: What becomes of a picture of other proportions: "crop" loses what is over, "pad" surrounds it with
+            the mean colour, "squish" gives up its proportions.
     """
 
     size: tuple[int, int]
@@ -33,6 +39,7 @@ class ImageSpec:
     std: tuple[float, ...]
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     crop_pct: float = 0.875
+    crop_mode: CropMode = "crop"
 
     @property
     def in_chans(self) -> int:
@@ -40,10 +47,16 @@ class ImageSpec:
         return len(self.mean)
 
     @property
-    def resize(self) -> int:
-        """The length in pixels of the shorter side before the central crop."""
+    def resized(self) -> tuple[int, int]:
+        """Height and width in pixels before the central crop, of a picture of the input's proportions."""
         # The small addend keeps 224 / (224 / 232) from falling to 231.
-        return math.floor(min(self.size) / self.crop_pct + 1e-6)
+        height, width = (math.floor(side / self.crop_pct + 1e-6) for side in self.size)
+        return height, width
+
+    @property
+    def resize(self) -> int:
+        """The length in pixels of the shorter side of a square input's picture before the central crop."""
+        return min(self.resized)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values."""

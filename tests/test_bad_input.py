@@ -155,7 +155,7 @@ def test_fit_without_a_source_says_what_it_needs(refused):
 
 def test_all_wrong_options_are_named_at_once_before_anything_is_read(fit, out):
     code, message = fit(
-        "/nowhere", "--backbone", "resnet51", "--method", "prob", "--augment", "natral", "--monitor", "acuracy",
+        "/nowhere", "--backbone", "resnet51", "--method", "prob", "--augment", "documnts", "--monitor", "acuracy",
         "--head", "linea", "--task", "clasify", "--epochs", "0", "--validation", "2", "--on-corrupt", "maybe",
         "--norms", "thawed", "--devices", "two", "--weights", "none", quick=False,
     )  # fmt: skip
@@ -163,7 +163,7 @@ def test_all_wrong_options_are_named_at_once_before_anything_is_read(fit, out):
     assert not out.parent.exists()
     for text in (
         'There is no backbone "resnet51". Did you mean "resnet', 'Unknown method "prob"', 'Did you mean "probe"?',
-        'Unknown augment "natral"', 'Did you mean "natural"?', 'no metric "acuracy"', 'Did you mean "accuracy"',
+        'Unknown augment "documnts"', 'Did you mean "documents"?', 'no metric "acuracy"', 'Did you mean "accuracy"',
         'Unknown head "linea"', 'Did you mean "linear"?', 'Unknown task "clasify"', 'Did you mean "classify"?',
         "epochs must be 1 or more", "validation must be a share", "on_corrupt must be", "norms must be",
         "devices must be",

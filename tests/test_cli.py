@@ -19,6 +19,7 @@ from tests.made import KINDS, QUICK_WORDS
 
 FIT = (
     *("backbone", "backbone-arg", "weights", "mean", "std", "input-size", "method", "epochs", "batch-size", "lr"),
+    *("augment-engine", "mirror-target", "crop"),
     *("augment", "image", "target", "group", "group-from", "split", "no-header", "root", "label-from", "validation"),
     *("test", "head", "class-weight", "monitor", "on-corrupt", "seed", "devices", "num-nodes", "strategy"),
     *("precision", "accumulate", "accelerator", "workers", "out", "overwrite", "recipe"),

@@ -17,6 +17,7 @@ SOURCES = {
 LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()) for name in SOURCES}
 
 VALUES = (
+    *("data.steps", "data.policies"),
     *("data.options", "models.options", "tasks.options", "training.plan", "recipe", "fit", "cli", "errors", "types"),
     *("files", "folder", "__init__", "__main__"),
 )

@@ -40,7 +40,7 @@ sources = st.builds(
 backbones = st.builds(
     Backbone, names, weights=st.sampled_from(["default", "none", "/weights/a.pth"]), mean=colours, std=colours,
     args=st.dictionaries(names, st.none() | st.booleans() | st.integers() | names), head=heads,
-    input_size=st.none() | st.integers(1, 999),
+    input_size=st.none() | st.integers(1, 999), crop=st.sampled_from([None, "crop", "pad", "squish"]),
 )  # fmt: skip
 on_pictures = st.builds(
     Phase, name=names, learns=st.sampled_from(["head", "all"]) | st.lists(names, min_size=1, max_size=3).map(tuple),
@@ -55,7 +55,8 @@ plans = st.builds(
     Plan, method=st.sampled_from(METHODS), epochs=st.integers(1, 99), lr=st.none() | rates, warmup=shares,
     norms=st.sampled_from(["auto", "frozen", "train"]), monitor=maybe_name, seed=st.integers(0, 2**31),
     devices=st.sampled_from(["auto", "0,1"]) | st.integers(1, 8) | st.lists(st.integers(0, 7), min_size=1).map(tuple),
-    workers=st.none() | st.integers(0, 8), phases=phases,
+    workers=st.none() | st.integers(0, 8), phases=phases, augment=st.sampled_from(POLICIES),
+    augment_engine=st.sampled_from(["albumentations", "torchvision"]),
 )  # fmt: skip
 recipes = st.builds(Recipe, data=sources, model=backbones, task=tasks, plan=plans)
 

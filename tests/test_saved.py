@@ -63,6 +63,7 @@ def test_timm_reads_the_preprocessing_and_the_class_names_from_the_folder(of_tim
     assert tuple(found["input_size"]) == (spec.in_chans, *spec.size)
     assert (tuple(found["mean"]), tuple(found["std"])) == (spec.mean, spec.std)
     assert (found["interpolation"], found["crop_pct"]) == (spec.interpolation, spec.crop_pct)
+    assert (found["crop_mode"], spec.crop_mode) == ("center", "crop")
     assert theirs.num_classes == 2
     assert json.loads((of_timm.folder / "model" / "config.json").read_text())["label_names"] == list(PAIR)
 

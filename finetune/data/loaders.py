@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
+from .policies import ENGINES
 from .readers import read_ahead, read_image
 from .transforms import TrainTransform, eval_transform, shrink_to, train_transform
 
@@ -87,16 +88,23 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         examples: The table.
         targets: The targets as numbers, one row an example.
         spec: What the network wants to see.
-        policy: How pictures are varied, a key of `transforms.POLICIES`; "none" gives them as in evaluation.
+        policy: How pictures are varied, a key of `policies.POLICIES`; "none" gives them as in evaluation.
         seed: With the epoch and the row it fixes how a picture is varied, whichever worker does it.
+        engine: The library that varies them, one of `policies.ENGINES`.
+        negate: Whether the target of a mirrored picture changes its sign, as a steering angle does.
     """
 
-    def __init__(self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int) -> None:
+    def __init__(
+        self, examples: Examples, targets: np.ndarray, spec: ImageSpec, *, policy: str, seed: int,
+        engine: str = ENGINES[0], negate: bool = False,
+    ) -> None:  # fmt: skip
         self._pictures = examples.pictures()
         self._ids = list(examples.table["id"])
         self._targets = targets
         self._spec = spec
         self._policy = policy
+        self._engine = engine
+        self._negate = negate
         self._seed = seed
         self._shrink_to = shrink_to(spec, policy)
         self._transform: TrainTransform | None = None
@@ -107,13 +115,15 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
     def __getitem__(self, place: Place) -> Sample | UnreadableError:
         row, epoch = place
         if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
-            self._transform = train_transform(self._spec, self._policy)
+            self._transform = train_transform(self._spec, self._policy, engine=self._engine)
         try:
             picture = read_image(self._pictures[row], in_chans=self._spec.in_chans, shrink_to=self._shrink_to)
         except UnreadableError as error:
             return UnreadableError(f"{self._ids[row]}: {error}")
         seed = int(np.random.SeedSequence((self._seed, epoch, row)).generate_state(1)[0])
-        return self._transform(picture, seed), self._targets[row], row
+        varied = self._transform.vary(picture, seed)
+        target = self._targets[row]
+        return varied.picture, -target if self._negate and varied.mirrored else target, row
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_transform": None}
@@ -211,6 +221,8 @@ def make_loader(
     batch_size: int,
     train: bool,
     policy: str = "none",
+    engine: str = ENGINES[0],
+    negate: bool = False,
     seed: int = 0,
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
@@ -227,6 +239,8 @@ def make_loader(
         batch_size: Examples a rank and step.
         train: Whether to shuffle. A last batch of a single example is then left out.
         policy: How training pictures are varied; not used in evaluation.
+        engine: The library that varies them.
+        negate: Whether the target of a mirrored picture changes its sign.
         seed: Fixes order and variation.
         workers: Processes that decode, at most one a processor; 0 decodes in this one.
         indices: Which rows of the table; all if None.
@@ -234,7 +248,9 @@ def make_loader(
     rows = np.arange(len(examples)) if indices is None else np.asarray(indices, np.int64)
     workers = min(workers, cpu_count())
     return PictureLoader(
-        PictureDataset(examples, targets, spec, policy=policy if train else "none", seed=seed),
+        PictureDataset(
+            examples, targets, spec, policy=policy if train else "none", seed=seed, engine=engine, negate=negate
+        ),
         batch_size=batch_size,
         sampler=EpochSampler(rows, train=train, batch_size=batch_size, seed=seed),
         num_workers=workers,

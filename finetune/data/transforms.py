@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, final
 
 import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, nearest
 from ..types import ImageSpec
+from .draws import draw
+from .policies import ENGINES, Policy, policy
 
 EvalTransform = Callable[[np.ndarray], np.ndarray]
-TrainTransform = Callable[[np.ndarray, int], np.ndarray]
 
 KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def resize(
-    picture: np.ndarray, size: tuple[int, int], kernel: str, box: tuple[int, int, int, int] | None = None
+    picture: np.ndarray, size: tuple[int, int], kernel: str, box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
     """Resizes with PIL's antialiased kernel, the one that timm and torchvision evaluate with.
 
@@ -44,9 +44,10 @@ def resize(
 
 
 def eval_transform(spec: ImageSpec) -> EvalTransform:
-    """The way of a picture in validation, prediction and export: resize the shorter side, take the centre.
+    """The way of a picture in validation, prediction and export, which is timm's own for each crop mode.
 
-    A network whose input is not square sees the whole picture, resized to its input.
+    "crop" resizes the shorter side and takes the centre; "pad" resizes the longer side and surrounds it with the mean
+    colour; "squish" resizes both sides, whatever that does to proportions, and takes the centre.
 
     Args:
         spec: What the network wants to see.
@@ -54,115 +55,43 @@ def eval_transform(spec: ImageSpec) -> EvalTransform:
     Returns:
         A function from (H, W, C) to (h, w, C) of the same type.
     """
-    height, width = spec.size
+    height, width = spec.resized
 
     def transform(picture: np.ndarray) -> np.ndarray:
-        if height != width:
-            return resize(picture, spec.size, spec.interpolation)
         old_height, old_width = picture.shape[:2]
-        short = min(old_height, old_width)
-        # int() for the longer side and round() for the crop, as torchvision does: half a pixel is seen in the features.
-        new = (int(spec.resize * old_height / short), int(spec.resize * old_width / short))
-        resized = resize(picture, new, spec.interpolation)
-        top, left = round((new[0] - height) / 2), round((new[1] - width) / 2)
-        return resized[top : top + height, left : left + width]
+        ratios = old_height / height, old_width / width
+        if spec.crop_mode == "squish":
+            new = spec.resized
+        elif spec.crop_mode == "crop" and height == width:
+            # int() for the longer side and round() for the crop, as torchvision does: half a pixel is seen in the
+            # features.
+            short = min(old_height, old_width)
+            new = (int(height * old_height / short), int(height * old_width / short))
+        else:
+            ratio = max(ratios) if spec.crop_mode == "pad" else min(ratios)
+            new = (max(round(old_height / ratio), 1), max(round(old_width / ratio), 1))
+        return _central(_surrounded(resize(picture, new, spec.interpolation), spec.size, spec.mean), spec.size)
 
     return transform
 
 
-class Policy(NamedTuple):
-    """A way to vary training pictures that keeps their label.
-
-    about: What it does, and for which pictures.
-    scale: Share of the area that a random crop keeps, at least; None takes no random crop.
-    steps: Makes the albumentations that follow the crop, from its module, the number of channels and the size.
-    """
-
-    about: str
-    scale: float | None
-    steps: Callable[[Any, int, tuple[int, int]], list[Any]]
+def _central(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    top, left = (round((old - new) / 2) for old, new in zip(picture.shape, size, strict=False))
+    return picture[top : top + size[0], left : left + size[1]]
 
 
-def _none(A: Any, channels: int, size: tuple[int, int]) -> list[Any]:
-    return []
-
-
-def _colour(A: Any, channels: int, light: float, colour: float, p: float) -> list[Any]:
-    # Hue and saturation have a meaning in RGB alone; bands of a satellite keep theirs.
-    if channels == 3:
-        return [
-            A.ColorJitter((1 - light, 1 + light), (1 - light, 1 + light), (1 - colour, 1 + colour), (-0.02, 0.02), p=p)
-        ]
-    return [A.RandomBrightnessContrast(light, light, p=p)]
-
-
-def _mild(A: Any, channels: int, size: tuple[int, int]) -> list[Any]:
-    return [A.HorizontalFlip(p=0.5), *_colour(A, channels, 0.15, 0.15, 0.8)]
-
-
-def _natural(A: Any, channels: int, size: tuple[int, int]) -> list[Any]:
-    return [
-        A.HorizontalFlip(p=0.5),
-        *_colour(A, channels, 0.35, 0.35, 0.8),
-        A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 1.5), p=0.15),
-        A.CoarseDropout(
-            num_holes_range=(1, 1), hole_height_range=(0.1, 0.35), hole_width_range=(0.1, 0.35), fill=0, p=0.25
-        ),
-    ]
-
-
-def _document(A: Any, channels: int, size: tuple[int, int]) -> list[Any]:
-    return [
-        A.Affine(
-            scale=(0.95, 1.05), translate_percent=(-0.03, 0.03), rotate=(-3, 3), border_mode=1, p=0.8
-        ),  # border_mode 1 repeats the edge: paper goes on as paper
-        A.RandomBrightnessContrast(0.2, 0.2, p=0.8),
-        A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 0.7), p=0.2),
-    ]
-
-
-def _medical(A: Any, channels: int, size: tuple[int, int]) -> list[Any]:
-    return [
-        A.HorizontalFlip(p=0.5),
-        A.VerticalFlip(p=0.5),
-        A.Rotate((-20, 20), border_mode=4, p=0.7),  # 4 mirrors the edge: black corners would mark what was turned
-        A.RandomBrightnessContrast(0.1, 0.1, p=0.7),
-    ]
-
-
-POLICIES = {
-    "none": Policy("No change: the picture as in evaluation.", None, _none),
-    "mild": Policy("Photographs: crop of 60 % or more, left-right flip, a little light and colour.", 0.6, _mild),
-    "natural": Policy(
-        "Photographs, for longer training: crop of 35 % or more, flip, strong light and colour, some blur and erasing.",
-        0.35,
-        _natural,
-    ),
-    "document": Policy(
-        "Pages, receipts, digits, road scenes: nothing is flipped or cropped; small turns and shifts, light, blur.",
-        None,
-        _document,
-    ),
-    "medical": Policy(
-        "Skin, cells, tissue, satellites: flips both ways, turns up to 20 degrees, crop of 80 % or more, a little "
-        "light. Not where left and right differ in meaning.",
-        0.8,
-        _medical,
-    ),
-}
-
-
-def policy(name: str) -> Policy:
-    """The policy of this name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in POLICIES:
-        raise ConfigError(
-            f'There is no augmentation "{name}". Expected one of {", ".join(POLICIES)}.{nearest(name, POLICIES)}'
-        )
-    return POLICIES[name]
+def _surrounded(picture: np.ndarray, size: tuple[int, int], mean: tuple[float, ...]) -> np.ndarray:
+    """The picture in the middle of a canvas of at least this size, in the mean colour."""
+    height, width, channels = picture.shape
+    canvas = max(height, size[0]), max(width, size[1])
+    if canvas == (height, width):
+        return picture
+    colour = np.array(mean)
+    surrounded = np.empty((*canvas, channels), picture.dtype)
+    surrounded[:] = np.round(255 * colour) if picture.dtype == np.uint8 else colour
+    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
+    surrounded[top : top + height, left : left + width] = picture
+    return surrounded
 
 
 def shrink_to(spec: ImageSpec, name: str) -> int | None:
@@ -173,85 +102,103 @@ def shrink_to(spec: ImageSpec, name: str) -> int | None:
     if name == "none":
         return None
     # A narrow crop (3:4) of the smallest area has this share of the shorter side.
-    return math.ceil(max(spec.resize, max(spec.size) / math.sqrt((policy(name).scale or 1) * 3 / 4)))
+    return math.ceil(max(*spec.resized, max(spec.size) / math.sqrt((policy(name).scale or 1) * 3 / 4)))
 
 
-def train_transform(spec: ImageSpec, name: str) -> TrainTransform:
+class Varied(NamedTuple):
+    """A training picture.
+
+    picture: (h, w, C).
+    mirrored: Whether left and right changed places, which turns the sign of a steering angle.
+    """
+
+    picture: np.ndarray
+    mirrored: bool
+
+
+@final
+@dataclass(frozen=True)
+class TrainTransform:
+    """The way of a picture in training.
+
+    Args:
+        spec: What the network wants to see.
+        policy: What is varied.
+        engine: The library that does it, one of `ENGINES`. Both draw the same numbers from a seed, and use the one
+            antialiased resize of evaluation: a kernel that aliases where it shrinks, or one sharper than that which
+            the backbone was trained with, costs a head that is used with another one a little for nothing.
+    """
+
+    spec: ImageSpec
+    policy: Policy
+    engine: str
+
+    def __call__(self, picture: np.ndarray, seed: int) -> np.ndarray:
+        """A picture (H, W, C) and a seed -> (h, w, C) of the same type; one seed gives one result, anywhere."""
+        return self.vary(picture, seed).picture
+
+    def vary(self, picture: np.ndarray, seed: int) -> Varied:
+        """The same, and whether it was mirrored."""
+        spec = self.spec
+        if not self.policy.steps:
+            return Varied(eval_transform(spec)(picture), False)
+        frame = self._frame(picture)
+        operations = draw(
+            self.policy.steps, frame=frame, size=spec.size, channels=picture.shape[2], seed=seed
+        )  # fmt: skip
+        if self.policy.scale is None:
+            start = eval_transform(spec)(picture)
+        else:
+            start = self._cropped(picture, frame, operations.pop(0).values)
+        mirrored = any(operation.name == "mirror" for operation in operations)
+        if not operations:
+            return Varied(start, mirrored)
+        return Varied(_engine(self.engine)(start, operations, spec.mean), mirrored)
+
+    def _frame(self, picture: np.ndarray) -> tuple[int, int]:
+        """Height and width of what a random crop is cut from: the picture as evaluation would see all of it."""
+        height, width = picture.shape[:2]
+        if self.spec.crop_mode == "squish":
+            return (max(height, width),) * 2
+        if self.spec.crop_mode == "pad":
+            ratio = max(height / self.spec.size[0], width / self.spec.size[1])
+            return max(height, round(ratio * self.spec.size[0])), max(width, round(ratio * self.spec.size[1]))
+        return height, width
+
+    def _cropped(
+        self, picture: np.ndarray, frame: tuple[int, int], box: tuple[float, float, float, float]
+    ) -> np.ndarray:
+        if self.spec.crop_mode == "pad":
+            picture = _surrounded(picture, frame, self.spec.mean)
+        elif self.spec.crop_mode == "squish":
+            across, down = picture.shape[1] / frame[1], picture.shape[0] / frame[0]
+            box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return resize(picture, self.spec.size, self.spec.interpolation, box)
+
+
+def train_transform(spec: ImageSpec, name: str, *, engine: str = ENGINES[0]) -> TrainTransform:
     """The way of a picture in training.
 
     Args:
         spec: What the network wants to see.
         name: A policy, a key of `POLICIES`.
-
-    Returns:
-        A function of a picture (H, W, C) and a seed, to (h, w, C) of the same type. One seed gives one result, in
-        whichever worker and order. It holds state while it runs: each thread needs one of its own.
+        engine: The library that does it, one of `ENGINES`.
 
     Raises:
-        ConfigError: There is no such policy.
+        ConfigError: There is no such policy or engine.
     """
-    chosen = policy(name)
-    whole = eval_transform(spec)
-    if name == "none":
-        return lambda picture, seed: whole(picture)
-    pipelines: dict[int, Any] = {}
-
-    def transform(picture: np.ndarray, seed: int) -> np.ndarray:
-        channels = picture.shape[2]
-        if channels not in pipelines:
-            pipelines[channels] = _pipeline(spec, chosen, channels)
-        pipeline = pipelines[channels]
-        # Compose.set_random_seed gives all its steps one and the same stream, which ties the flip to the place of the
-        # crop and the light to the flip: each step gets its own.
-        for step, one in zip(
-            pipeline.transforms, np.random.SeedSequence(seed).generate_state(len(pipeline)), strict=True
-        ):
-            step.set_random_seed(int(one))
-        start = picture if chosen.scale else whole(picture)
-        made = pipeline(image=np.ascontiguousarray(start))["image"]
-        varied: np.ndarray = made if made.ndim == 3 else made[..., None]
-        return varied if varied.dtype == np.uint8 else np.clip(varied, 0, 1)
-
-    return transform
+    if engine not in ENGINES:
+        raise ConfigError(
+            f'There is no engine "{engine}" for augmentation. Expected one of {", ".join(ENGINES)}.'
+            f"{nearest(engine, ENGINES)}"
+        )
+    return TrainTransform(spec, policy(name), engine)
 
 
-def _pipeline(spec: ImageSpec, chosen: Policy, channels: int) -> Any:
-    A = albumentations()
-    crop = [_crop_type()(spec, scale=(chosen.scale, 1.0))] if chosen.scale else []
-    return A.Compose([*crop, *chosen.steps(A, channels, spec.size)])
-
-
-@cache
-def albumentations() -> Any:
-    """Imports albumentations without letting it ask the network for a newer version of itself."""
-    variable = "NO_ALBUMENTATIONS_UPDATE"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
-        import albumentations as found
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-    return found
-
-
-@cache
-def _crop_type() -> type:
-    """A random crop that is resized as in evaluation.
-
-    OpenCV's kernels alias where they shrink, and its area average is sharper than the kernel that the backbone was
-    trained with and is evaluated with; a head learned on one and used on the other loses a little for nothing.
-    """
-    A = albumentations()
-
-    class RandomResizedCrop(A.RandomResizedCrop):  # type: ignore[misc,name-defined]
-        def __init__(self, spec: ImageSpec, scale: tuple[float, float]) -> None:
-            super().__init__(size=spec.size, scale=scale, ratio=(3 / 4, 4 / 3), p=1.0)
-            self.spec = spec
-
-        def apply(self, img: np.ndarray, crop_coords: tuple[int, int, int, int], **params: Any) -> np.ndarray:
-            return resize(img, self.spec.size, self.spec.interpolation, crop_coords)
-
-    return RandomResizedCrop
+def _engine(name: str) -> Callable[..., np.ndarray]:
+    # Each is imported where it is used, and only then.
+    if name == "torchvision":
+        from .with_torchvision import apply
+    else:
+        from .with_albumentations import apply
+    return apply

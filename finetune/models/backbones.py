@@ -239,7 +239,7 @@ def _choose(backbone: Backbone, resolved: Resolved, source: Library, config: Map
     side = backbone.input_size or args.get("img_size")
     spec = adapt_spec(
         spec, in_chans=backbone.in_chans, mean=backbone.mean, std=backbone.std,
-        size=side if isinstance(side, int) else None,
+        size=side if isinstance(side, int) else None, crop=backbone.crop,
     )  # fmt: skip
     origin = Origin(id=resolved.id, library=resolved.library, architecture=resolved.architecture, args=args)
     return Choice(origin=origin, tag=resolved.tag, spec=spec, resized=spec.size != own.size)
@@ -287,7 +287,7 @@ def _own(backbone: Backbone, resolved: Resolved, num_outputs: int) -> Network:
         raise ConfigError(f'{resolved.architecture} has no layer "{path}" to replace.{nearest(path, layers)}')
     spec = adapt_spec(
         ImageSpec(size=(1, 1), mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0), in_chans=backbone.in_chans,
-        mean=backbone.mean, std=backbone.std, size=backbone.input_size,
+        mean=backbone.mean, std=backbone.std, size=backbone.input_size, crop=backbone.crop,
     )  # fmt: skip
     origin = Origin(id=resolved.id, library="module", architecture=resolved.architecture, args=dict(backbone.args))
     network = _split(module, path, origin, spec, backbone.head, num_outputs)

@@ -11,9 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..types import ImageSpec
+from ..types import CropMode, ImageSpec
 from .network import Origin
 from .weights import fits
+
+CROPS_OF_TIMM: dict[str, CropMode] = {"center": "crop", "border": "pad", "squash": "squish"}
+"""timm's words for crop modes, and ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,7 @@ def adapt_channels(state: dict[str, Tensor], module: nn.Module, layers: Sequence
 
 def adapt_spec(
     spec: ImageSpec, *, in_chans: int | None, mean: float | Sequence[float] | None,
-    std: float | Sequence[float] | None, size: int | None,
+    std: float | Sequence[float] | None, size: int | None, crop: CropMode | None = None,
 ) -> ImageSpec:  # fmt: skip
     """The same for other channels, or with what the user overrides.
 
@@ -129,6 +132,7 @@ def adapt_spec(
         mean: One number, or one a channel.
         std: Likewise.
         size: Side of the input in pixels.
+        crop: What becomes of pictures that are not square.
     """
     channels = in_chans or spec.in_chans
     return replace(
@@ -136,6 +140,7 @@ def adapt_spec(
         size=(size, size) if size else spec.size,
         mean=_per_channel("mean", mean, channels, spec.mean),
         std=_per_channel("std", std, channels, spec.std),
+        crop_mode=crop or spec.crop_mode,
     )
 
 
@@ -153,7 +158,7 @@ def _per_channel(
 
 
 def spec_from_words(words: Mapping[str, Any]) -> ImageSpec:
-    """Reads timm's words for preprocessing: input_size, mean, std, interpolation, crop_pct."""
+    """Reads timm's words for preprocessing: input_size, mean, std, interpolation, crop_pct, crop_mode."""
     _, height, width = words.get("input_size") or (3, 224, 224)
     return ImageSpec(
         size=(int(height), int(width)),
@@ -162,4 +167,5 @@ def spec_from_words(words: Mapping[str, Any]) -> ImageSpec:
         # A few weights name other kernels; bicubic is the nearest of the two that every engine here has.
         interpolation="bilinear" if words.get("interpolation") == "bilinear" else "bicubic",
         crop_pct=min(float(words.get("crop_pct") or 0.875), 1.0),
+        crop_mode=CROPS_OF_TIMM.get(words.get("crop_mode") or "center", "crop"),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import WeightsError
 from ..types import ImageSpec
 from .backbones import LIBRARIES, REFUSED, assemble, construct, library
-from .library import Choice
+from .library import CROPS_OF_TIMM, Choice
 from .network import Network, Origin
 from .options import Backbone
 from .torchvision_library import constructor_args
@@ -96,6 +96,7 @@ def _bare(config: Mapping[str, Any], backbone: Backbone, spec: ImageSpec, num_ou
             )
         own = replace(
             backbone, in_chans=spec.in_chans, mean=spec.mean, std=spec.std, input_size=spec.size[0],
+            crop=spec.crop_mode,
             args={**config["model_args"]},
         )  # fmt: skip
         return own.build(num_outputs)
@@ -129,7 +130,7 @@ def _preprocessing(network: Network, num_classes: int) -> dict[str, Any]:
         "input_size": [spec.in_chans, *spec.size],
         "interpolation": spec.interpolation,
         "crop_pct": spec.crop_pct,
-        "crop_mode": "center",
+        "crop_mode": next(theirs for theirs, ours in CROPS_OF_TIMM.items() if ours == spec.crop_mode),
         "mean": list(spec.mean),
         "std": list(spec.std),
         "num_classes": num_classes,

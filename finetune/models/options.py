@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
+from ..types import CROP_MODES, CropMode
 
 if TYPE_CHECKING:
     from .network import Network
@@ -63,6 +64,8 @@ class Backbone:
         mean: Overrides the weights' own normalisation: one number, or one a channel.
         std: Likewise.
         input_size: Overrides the side in pixels of the network's input.
+        crop: Overrides what becomes of pictures that are not square: "crop" resizes the shorter side and loses what is
+            over, "pad" resizes the longer side and adds the mean colour, "squish" gives up their proportions.
         head: What replaces the classifier.
         module: A network of one's own instead of a name: see `from_module`.
     """
@@ -74,6 +77,7 @@ class Backbone:
     mean: float | tuple[float, ...] | None = field(default=None, kw_only=True)
     std: float | tuple[float, ...] | None = field(default=None, kw_only=True)
     input_size: int | None = field(default=None, kw_only=True)
+    crop: CropMode | None = field(default=None, kw_only=True)
     head: LinearHead | MLPHead = field(default=LinearHead(), kw_only=True)
     module: Any = field(default=None, kw_only=True, repr=False)
 
@@ -92,13 +96,17 @@ class Backbone:
             wrong.append(f"std must be above 0. Got {self.std}.")
         if self.input_size is not None and self.input_size < 1:
             wrong.append(f"input_size must be 1 pixel or more. Got {self.input_size}.")
+        if self.crop not in (None, *CROP_MODES):
+            known = ", ".join(CROP_MODES)
+            wrong.append(f'Unknown crop "{self.crop}". Expected one of {known}.{nearest(str(self.crop), CROP_MODES)}')
         if wrong:
             raise ConfigError("\n".join(wrong))
 
     @classmethod
     def from_module(
-        cls, module: Any, *, head: str, input_size: int, in_chans: int = 3, mean: Any = 0.5, std: Any = 0.5
-    ) -> Backbone:
+        cls, module: Any, *, head: str, input_size: int, in_chans: int = 3, mean: Any = 0.5, std: Any = 0.5,
+        crop: CropMode = "crop",
+    ) -> Backbone:  # fmt: skip
         """A network of one's own.
 
         Args:
@@ -108,10 +116,11 @@ class Backbone:
             in_chans: Channels of its input.
             mean: What its pictures, in [0, 1], are normalised with.
             std: Likewise.
+            crop: What becomes of pictures that are not square.
         """
         return cls(
             f"module/{type(module).__name__}", weights="none", args={"head": head}, mean=mean, std=std,
-            in_chans=in_chans, input_size=input_size, module=module,
+            in_chans=in_chans, input_size=input_size, crop=crop, module=module,
         )  # fmt: skip
 
     def check(self) -> None:

@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..data.policies import ENGINES
+from ..data.policies import POLICIES as VARIATIONS
 from ..errors import ConfigError, nearest
 from ..types import Kind
 
 METHODS = ("probe", "full", "head-then-full", "lp-ft")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
-POLICIES = ("auto", "none", "mild", "natural", "document", "medical")
+POLICIES = ("auto", *VARIATIONS)
 
 # Rates of the head by optimizer: (adamw, sgd).
 FRESH_RATE = (1e-3, 1e-2)
@@ -44,7 +46,7 @@ class Phase:
     lr: float = 1e-2
     layer_decay: float = 1.0
     norms: Literal["frozen", "train"] = "frozen"
-    augment: str = "mild"
+    augment: str = "light"
 
     def __post_init__(self) -> None:
         wrong = []
@@ -88,8 +90,12 @@ class Plan:
         warmup: Share of a phase's steps in which the rate rises, in [0, 1).
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
-        augment: Policy that varies the training pictures: "mild", "natural", "document", "medical" or "none"; "auto" is
-            "mild", and for a number "document", which mirrors nothing: a mirrored road turns the other way.
+        augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
+            "digits", "documents" or "none"; "auto" is "light", and for a number "documents", which mirrors nothing: a
+            mirrored road turns the other way.
+        augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
+        mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
+            angle; "auto" is then "light" for numbers too.
         monitor: The metric on validation that chooses among the epochs; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
         accelerator: As Lightning's Trainer takes it, and so the next four.
@@ -117,6 +123,8 @@ class Plan:
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
     augment: str = "auto"
+    augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
+    mirror_target: Literal["keep", "negate"] = "keep"
     monitor: str | None = None
     seed: int = 0
     accelerator: str = "auto"
@@ -133,13 +141,26 @@ class Plan:
             known = ", ".join(METHODS)
             wrong.append(f'Unknown method "{self.method}". Expected one of {known}.' + nearest(self.method, METHODS))
         if self.augment not in POLICIES:
-            known = ", ".join(POLICIES)
             wrong.append(
-                f'Unknown augment "{self.augment}". Expected one of {known}.' + nearest(self.augment, POLICIES)
+                f'Unknown augment "{self.augment}". Expected one of {", ".join(POLICIES)}.'
+                + nearest(self.augment, POLICIES)
             )
         for name, least in (("epochs", 1), ("head_epochs", 1), ("batch_size", 1), ("accumulate", 1), ("num_nodes", 1)):
             if getattr(self, name) < least:
                 wrong.append(f"{name} must be {least} or more. Got {getattr(self, name)}.")
+        if self.augment_engine not in ENGINES:
+            wrong.append(
+                f'Unknown augment_engine "{self.augment_engine}". Expected one of {", ".join(ENGINES)}.'
+                + nearest(self.augment_engine, ENGINES)
+            )
+        varied = VARIATIONS.get(self.augment)
+        if self.mirror_target == "negate" and varied is not None and "mirror" in varied.never:
+            wrong.append(
+                f'mirror_target "negate" is for pictures that are mirrored, which the augment "{self.augment}" never '
+                "does. Leave one of them out."
+            )
+        if self.mirror_target not in ("keep", "negate"):
+            wrong.append(f'mirror_target must be "keep" or "negate". Got {self.mirror_target!r}.')
         if self.optimizer not in ("auto", "sgd", "adamw"):
             wrong.append(f'optimizer must be "auto", "sgd" or "adamw". Got {self.optimizer!r}.')
         if self.precision not in PRECISIONS:
@@ -174,10 +195,20 @@ class Plan:
             raise ConfigError("\n".join(wrong))
 
     def for_kind(self, kind: Kind) -> Plan:
-        """The plan with the augmentation that suits this kind of target, where the user names none."""
+        """The plan with the augmentation that suits this kind of target, where the user names none.
+
+        Raises:
+            ConfigError: A target that is no number is to be negated.
+        """
+        negate = self.mirror_target == "negate"
+        if negate and kind != "number":
+            raise ConfigError(
+                f'mirror_target "negate" is for numbers, a steering angle say. The targets are of kind {kind!r}: leave '
+                "it out."
+            )
         if self.augment != "auto":
             return self
-        return replace(self, augment="document" if kind == "number" else "mild")
+        return replace(self, augment="documents" if kind == "number" and not negate else "light")
 
     def build(self, *, pretrained: bool) -> tuple[Phase, ...]:
         """The phases of the method.
@@ -196,7 +227,7 @@ class Plan:
             lr=self.lr or FRESH_RATE[self.optimizer == "sgd"],
             layer_decay=self.layer_decay if pretrained else 1.0,
             norms=norms,
-            augment=self.for_kind("class").augment,
+            augment="light" if self.augment == "auto" else self.augment,
         )
         # What has a fitted head already starts from a good place, if its backbone is any good.
         sgd = pretrained if self.optimizer == "auto" else self.optimizer == "sgd"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..data.policies import policy
 from ..models.network import Network
 from .freeze import learning_stages
 from .machine import Machine
@@ -57,8 +58,13 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         "rate": rate,
         "batch": batch,
         "norms": _norms(norms, moving),
-        "augment": "none (features are computed once)" if phase.on == "features" else phase.augment,
+        "augment": "none (features are computed once)" if phase.on == "features" else _augment(phase, plan),
     }
+
+
+def _augment(phase: Phase, plan: Plan) -> str:
+    mirrored = plan.mirror_target == "negate" and "mirror" in policy(phase.augment).does
+    return f"{phase.augment}, and a mirrored target is negated" if mirrored else phase.augment
 
 
 def _stages(learning: Sequence[object], network: Network) -> str:

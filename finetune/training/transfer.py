@@ -168,7 +168,8 @@ def _fit_on_pictures(
     def loader(rows: np.ndarray, train: bool) -> Any:
         return make_loader(
             lesson.examples, lesson.target, network.spec, indices=rows, batch_size=plan.batch_size, train=train,
-            policy=phase.augment, seed=plan.seed + index, workers=around.machine.workers,
+            policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
+            seed=plan.seed + index, workers=around.machine.workers,
         )  # fmt: skip
 
     data = {

@@ -30,7 +30,7 @@ def targets(examples):
 
 def loader(examples, **options):
     return make_loader(
-        examples, targets(examples), SPEC, **{"batch_size": 5, "train": True, "policy": "mild"} | options
+        examples, targets(examples), SPEC, **{"batch_size": 5, "train": True, "policy": "light"} | options
     )
 
 
@@ -40,6 +40,24 @@ def epochs(made, count=2):
         made.sampler.set_epoch(epoch)
         batches += list(made)
     return batches
+
+
+@pytest.mark.parametrize("engine", ["albumentations", "torchvision"])
+def test_a_picture_is_mirrored_exactly_where_its_target_is_negated(engine):
+    ramp = np.linspace(0, 255, 32).astype(np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
+    examples = read_examples(Data(source=([ramp] * 6, [1.0, -2.0, 3.0, 4.0, -5.0, 0.5])))
+    options = {"policy": "light", "seed": 1, "engine": engine}
+    turned = PictureDataset(examples, targets(examples), SPEC, **options, negate=True)
+    kept = PictureDataset(examples, targets(examples), SPEC, **options)
+    signs = set()
+    for place in [(row, epoch) for row in range(6) for epoch in range(20)]:
+        picture, target, row = turned[place]
+        same, given, _ = kept[place]
+        sign = 1 if picture[:, :8].mean() < picture[:, 8:].mean() else -1
+        assert target == sign * given and given == targets(examples)[row]
+        np.testing.assert_array_equal(picture, same)
+        signs.add(sign)
+    assert signs == {1, -1}
 
 
 def test_a_stream_keeps_order_and_gives_reasons(examples, tmp_path):
@@ -127,7 +145,7 @@ def test_an_unreadable_picture_is_named(examples, tmp_path, workers):
 
 
 def test_a_dataset_travels_to_spawned_workers(examples):
-    dataset = PictureDataset(examples, targets(examples), SPEC, policy="mild", seed=0)
+    dataset = PictureDataset(examples, targets(examples), SPEC, policy="light", seed=0)
     before = dataset[(3, 1)]
     again = pickle.loads(pickle.dumps(dataset))[(3, 1)]
     np.testing.assert_array_equal(before[0], again[0])

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from finetune.data.transforms import eval_transform
 from finetune.errors import WeightsError
+from finetune.models.backbones import library
 from finetune.models.native import config, from_saved
 from finetune.models.options import Backbone, LinearHead, MLPHead
 from tests.models.official import normalised, pictures
@@ -118,6 +122,31 @@ def test_every_kind_comes_back_with_the_same_answer(backbone, tmp_path):
         assert torch.equal(again(inputs), network(inputs))
     assert again.id == network.id
     assert again.stages == network.stages
+
+
+@pytest.mark.parametrize(("crop", "timms"), [("crop", "center"), ("pad", "border"), ("squish", "squash")])
+def test_timm_prepares_pictures_as_they_were_prepared(crop, timms, tmp_path):
+    backbone = Backbone("timm/mobilenetv3_small_050", weights="none", crop=crop, mean=0.3, input_size=64)
+    network = shaken(backbone)
+    assert write(tmp_path, network)["pretrained_cfg"]["crop_mode"] == timms
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    words = timm.data.resolve_model_data_config(theirs)
+    picture = np.random.default_rng(0).integers(0, 256, (10, 14, 3), np.uint8).repeat(9, 0).repeat(9, 1)
+    seen = timm.data.create_transform(**words)(Image.fromarray(picture))
+    ours = torch.from_numpy(eval_transform(network.spec)(picture).copy()).permute(2, 0, 1)[None]
+    torch.testing.assert_close(normalised(ours, network.spec)[0], seen, rtol=0, atol=1.5 / 255 / min(network.spec.std))
+    assert reread(tmp_path, backbone, network).spec == network.spec
+    again = Backbone("timm/mobilenetv3_small_050", weights=str(tmp_path)).build(3)
+    assert again.spec == network.spec, "also where the folder is the start of another run"
+
+
+def test_every_published_crop_mode_is_honoured():
+    modes = {}
+    for name in timm.list_models(pretrained=True):
+        spec = library("timm").spec(*name.split(".", 1), published=True, in_chans=None) if "." in name else None
+        if spec is not None:
+            modes.setdefault(timm.get_pretrained_cfg(name).crop_mode, set()).add(spec.crop_mode)
+    assert modes == {"center": {"crop"}, "border": {"pad"}, "squash": {"squish"}}
 
 
 def test_timm_gives_the_features_where_the_head_is_ours(tmp_path):

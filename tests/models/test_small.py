@@ -17,6 +17,7 @@ def test_the_sizes_are_those_of_the_lecture(net, count):
 def test_they_look_at_grey_pictures_unless_asked_otherwise(name, side):
     assert Backbone(name, weights="none").build(10).spec.to_dict() == {
         "size": [side, side], "mean": [0.5], "std": [0.5], "interpolation": "bilinear", "crop_pct": 1.0,
+        "crop_mode": "crop",
     }  # fmt: skip
     coloured = Backbone(name, weights="none", in_chans=3).build(10)
     assert coloured(torch.zeros(2, 3, side, side)).shape == (2, 10)

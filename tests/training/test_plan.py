@@ -64,8 +64,29 @@ def test_a_phase_that_cannot_be_right_is_refused(words):
         Phase(name="x", **words)
 
 
+def test_a_number_is_not_mirrored_unless_its_sign_can_be_changed():
+    assert Plan().for_kind("class").augment == Plan().for_kind("labels").augment == "light"
+    assert Plan().for_kind("number").augment == "documents"
+    assert Plan(mirror_target="negate").for_kind("number").augment == "light"
+    assert Plan(mirror_target="negate", augment="strong").for_kind("number").augment == "strong"
+
+
+@pytest.mark.parametrize("kind", ["class", "labels"])
+def test_only_a_number_has_a_sign_to_change(kind):
+    with pytest.raises(ConfigError, match="is for numbers"):
+        Plan(mirror_target="negate", augment="light").for_kind(kind)
+
+
+@pytest.mark.parametrize("words", [
+    {"mirror_target": "negate", "augment": "documents"}, {"mirror_target": "negat"}, {"augment_engine": "torchvison"},
+])  # fmt: skip
+def test_ways_to_vary_that_cannot_be_right_are_refused(words):
+    with pytest.raises(ConfigError, match=next(iter(words))):
+        Plan(**words)
+
+
 def test_the_names_of_augmentations_are_those_of_the_transforms():
-    from finetune.data.transforms import POLICIES as made
+    from finetune.data.policies import POLICIES as made
     from finetune.training.plan import POLICIES as named
 
     assert set(named) - {"auto"} == set(made)

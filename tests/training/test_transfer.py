@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 import finetune as ft
+from finetune.data.loaders import make_loader
 from finetune.errors import TrainingError
 from finetune.training.phases import fit_phase
 from finetune.training.plan import Phase
@@ -51,6 +52,19 @@ def test_only_named_stages_move(tmp_path, textures):
     network, _ = run(tmp_path, textures, phases, network=network)
     moved = {n.split(".")[1] for n, t in network.state_dict().items() if not torch.equal(before[n], t)}
     assert "conv1" not in moved and "bn1" not in moved and "conv2" in moved
+
+
+def test_what_the_plan_says_of_varying_pictures_reaches_them(tmp_path, textures, monkeypatch):
+    asked = []
+
+    def recorded(*values, **words):
+        asked.append(words)
+        return make_loader(*values, **words)
+
+    monkeypatch.setattr("finetune.training.transfer.make_loader", recorded)
+    plan = replace(PLAN, augment_engine="torchvision", mirror_target="negate")
+    run(tmp_path, textures, (Phase(name="all", epochs=1, lr=0.01, augment="documents"),), plan=plan)
+    assert {(one["policy"], one["engine"], one["negate"]) for one in asked} == {("documents", "torchvision", True)}
 
 
 def test_a_phase_that_only_harms_changes_nothing(tmp_path, textures):
