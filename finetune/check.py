@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from .data.labels import Labels
 from .data.leaks import PairLike, find_leaks
 from .data.looks import Looks, Onlooker
 from .data.options import Data
+from .data.policies import policy
 from .data.shortcuts import Shortcut, find_shortcuts
 from .data.suspects import FEWEST, Suspect, find_suspects, unlikely
 from .errors import ConfigError, DataError, WeightsError, nearest
@@ -32,6 +35,7 @@ from .recipe import WORDS, Recipe, TaskOptions, recipe_from
 from .report.printed import Talk
 from .tasks.options import Classify, Regress, Tag
 from .training.audit import held_out_answers
+from .types import ImageSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +81,7 @@ def check(
     *,
     backbone: str | None = None,
     labelled: bool = True,
+    augment: str | None = None,
     batch_size: int = 32,
     accelerator: str = "auto",
     seed: int = 0,
@@ -90,6 +95,7 @@ def check(
         backbone: A pretrained network by whose features labels are judged and more copies are found; without one both
             are left out. Where only weights, mean, std or input_size are given, it is resnet50.
         labelled: Whether there are answers; False looks at the files and pictures of a folder alone.
+        augment: A policy, "light" say, of which the page shows what training makes of some pictures; None for none.
         batch_size: Pictures at a time for the backbone.
         accelerator: "auto", "cpu", "gpu", ...
         seed: Seeds folds and intervals: one seed, one result.
@@ -110,6 +116,8 @@ def check(
     # Options and the network first: nothing below may fail for a reason that could have been told before.
     recipe = _recipe(source, {**options, "backbone": backbone}, seed)
     device = device_for(accelerator)
+    if augment is not None:
+        policy(augment)  # refuses a name that there is not
     wanted = backbone is not None or any(options.get(name) is not None for name in OF_BACKBONE)
     network, why_not = _network(recipe) if wanted else (None, NO_BACKBONE)
     talk = Talk(Console() if verbose is True else verbose or None)
@@ -146,10 +154,13 @@ def check(
         talk.say("judging answers")
         seen = Seen(examples=examples, headers=headers, looks=looks, known=known, why_not=why_not, pairs=pairs)
         said = _said(seen, recipe, seed)
+    if augment is not None:
+        findings.append(Finding(what="augmentation", severity="fine", sentence=f'Drawn below: "{augment}".'))
     return Checkup(
         source=_name(source), findings=tuple(by_severity([*findings, *said.findings])), examples=examples,
         pairs=tuple(pairs), leaks=tuple(found), suspects=tuple(said.suspects), shortcuts=tuple(said.shortcuts),
         looks=looks, notes=examples.notes, seed=seed,
+        sheet=None if augment is None else _sheet(examples, network, augment, seed),
     )  # fmt: skip
 
 
@@ -283,6 +294,20 @@ def _shortcuts(
     encoder = Labels.from_targets(readable.kind, readable.targets)
     given = encoder.encode(readable.targets)
     return find_shortcuts(facts, readable.kind, encoder.names, given, groups=units, seed=seed)
+
+
+def _sheet(examples: Examples, network: Network | None, augment: str, seed: int) -> bytes:
+    """A page of pictures as training would vary them, as a JPEG."""
+    from PIL import Image
+
+    from .data.sheet import augmentation_sheet
+
+    spec = network.spec if network else ImageSpec(size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = augmentation_sheet(examples, spec, augment, path=Path(folder) / "sheet.png", rows=4, count=5, seed=seed)
+        file = io.BytesIO()
+        Image.open(path).convert("RGB").save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def _name(source: Any) -> str:

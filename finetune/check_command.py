@@ -24,6 +24,7 @@ def check_command(
     out: str,
     overwrite: bool,
     write_clean: str | None,
+    augment: str | None,
     as_json: bool,
 ) -> int:
     """Checks a source, writes the page and prints what matters.
@@ -37,6 +38,7 @@ def check_command(
         out: Folder for the results.
         overwrite: Whether earlier results may be replaced.
         write_clean: Where a cleaned-up table goes; None for none.
+        augment: A policy of which a sheet is drawn; None for none.
         as_json: Prints JSON and nothing else on standard output.
 
     Returns:
@@ -46,7 +48,7 @@ def check_command(
     check_folder(Path(out), overwrite=overwrite)
     if write_clean is not None:
         check_clean(Path(write_clean), overwrite=overwrite)
-    found = check(source, labelled=labelled, batch_size=batch_size, accelerator=accelerator,
+    found = check(source, augment=augment, labelled=labelled, batch_size=batch_size, accelerator=accelerator,
                   verbose=Console(stderr=True), **{k: v for k, v in words.items() if v is not None})  # fmt: skip
     page = found.write(out, overwrite=overwrite)
     lines = [found.fine, found.verdict, f"The page is {page}."]

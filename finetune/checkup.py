@@ -44,6 +44,7 @@ class Checkup:
         shortcuts: How well each fact beside the content gives the answer away.
         looks: What each picture looks like.
         notes: What was inferred while reading.
+        sheet: Pictures as training would vary them, as a JPEG; None where that was not asked.
         seed: Seeded the folds.
     """
 
@@ -56,6 +57,7 @@ class Checkup:
     shortcuts: tuple[Shortcut, ...] = field(default=(), repr=False)
     looks: Looks = field(repr=False)
     notes: tuple[str, ...] = ()
+    sheet: bytes | None = field(default=None, repr=False)
     seed: int = 0
 
     @property
@@ -219,6 +221,7 @@ def _sections(checkup: Checkup) -> list[Section]:
             what=finding.what, severity=finding.severity, sentence=finding.sentence, todo=finding.todo,
             cards=tuple(card(item) for item in finding.items[:SHOWN]),
             rest=max(0, len(finding.items) - SHOWN),
+            sheet=checkup.sheet if finding.what == "augmentation" else None,
         )
         for finding in checkup.findings
     ]  # fmt: skip

@@ -282,6 +282,7 @@ def _check(
     accelerator: Accelerator = "auto",
     out: Annotated[str, typer.Option(help="Folder for check.html and check.json.")] = "check",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces the results of an earlier check.")] = False,
+    augment: Annotated[str | None, typer.Option(help="Draws how training varies pictures: light, ...")] = None,
     write_clean: Annotated[str | None, typer.Option(help="CSV file for a cleaned-up table that fit takes.")] = None,
     as_json: JSON = False,
     **words: Any,
@@ -289,7 +290,7 @@ def _check(
     from .check_command import check_command
 
     return check_command(source, _parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
-                         accelerator=accelerator, overwrite=overwrite, write_clean=write_clean,
+                         accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, augment=augment,
                          as_json=as_json)  # fmt: skip
 
 
@@ -346,5 +347,4 @@ _command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretraine
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
-_command(_check, _options_of(fit_function, CHECK_WORDS), "check",
-         "Looks for what is wrong with examples: files, copies, leaks, labels, shortcuts.")  # fmt: skip
+_command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")

@@ -177,6 +177,20 @@ def test_what_a_fit_would_refuse_is_a_finding_and_no_error(tmp_path):
     assert severities(checkup)["usable"] == "must decide" and "one class" in checkup.findings[0].sentence
 
 
+def test_a_sheet_of_variations_is_drawn_where_asked(textures, tmp_path):
+    checkup = ft.check(textures, labelled=False, augment="light")
+    without = page_of(ft.check(textures, labelled=False), tmp_path / "a")
+    drawn = page_of(checkup, tmp_path / "b")
+    assert [img["alt"] for img in drawn.all("img") if "augmentation" in img["alt"]] == ["Sheet: augmentation"]
+    assert not any("augmentation" in img["alt"] for img in without.all("img"))
+    with pytest.raises(ConfigError, match="light"):
+        ft.check(textures, augment="lihgt")
+
+
+def page_of(checkup, folder):
+    return Reader(checkup.write(folder).read_text(encoding="utf-8"))
+
+
 def test_a_source_that_is_none_is_an_error(tmp_path):
     with pytest.raises(DataError):
         ft.check(tmp_path)
@@ -206,7 +220,7 @@ def test_a_backbone_judges_labels_without_a_network_connection(tmp_path, monkeyp
         return Values(values, np.arange(len(examples)), {})
 
     monkeypatch.setattr(sys.modules["finetune.check"], "features", seen)
-    folder = blots(tmp_path / "pictures", kinds=KINDS, count=20)
+    folder = blots(tmp_path / "pictures", kinds=KINDS, count=14)
     (folder / KINDS[0] / "0.bmp").rename(folder / KINDS[1] / "wrong.bmp")
 
     def refuse(*arguments, **words):
