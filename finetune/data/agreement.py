@@ -10,7 +10,7 @@ import numpy as np
 
 from ..types import Kind
 from .examples import Examples
-from .findings import Finding, Item, counted
+from .findings import Finding, Item, answer_key, counted
 from .labels import natural_key
 from .leaks import Leak, PairLike
 from .shortcuts import Shortcut
@@ -99,7 +99,8 @@ def groups(examples: Examples) -> Finding:
         told += " Each example is alone in its group, so that grouping changes nothing."
     if examples.kind == "number":
         return Finding(what="groups", severity="fine", sentence=told)
-    mixed = {g: rows for g, rows in members.items() if len({str(examples.targets[r]) for r in rows}) > 1}
+    values = examples.targets
+    mixed = {g: rows for g, rows in members.items() if len({answer_key(values[row]) for row in rows}) > 1}
     if not mixed:
         return Finding(what="groups", severity="fine", sentence=f"{told} In each, all have one answer.")
     items = [
@@ -119,7 +120,7 @@ def copies(examples: Examples, pairs: Sequence[PairLike]) -> list[Finding]:
     values = examples.targets
     # Of a number, a picture a little different may have a value a little different: the next frame of a drive.
     sure = [pair for pair in pairs if pair.kind == "exact" or examples.kind != "number"]
-    odd = [pair for pair in sure if str(values[pair.first]) != str(values[pair.second])]
+    odd = [pair for pair in sure if answer_key(values[pair.first]) != answer_key(values[pair.second])]
     exact = [pair for pair in pairs if pair.kind == "exact"]
     near = [pair for pair in pairs if pair.kind != "exact"]
     conflict = Finding(what="conflicts", severity="fine", sentence="No picture carries two different answers.")
@@ -202,7 +203,8 @@ def labels(kind: Kind, suspects: Sequence[Suspect] | None, why_not: str = "", au
 def _suspect(suspect: Suspect) -> str:
     if suspect.probability is None:
         return f"given {suspect.given}, suggested {suspect.suggested}; {-suspect.score:.1f} robust deviations apart"
-    return f"given {suspect.given} ({suspect.probability:.1%}), suggested {suspect.suggested}"
+    share = f"{suspect.probability:.1%}" if suspect.probability >= 0.001 else "below 0.1%"
+    return f"given {suspect.given} ({share}), suggested {suspect.suggested}"
 
 
 def shortcuts(kind: Kind, found: Sequence[Shortcut], why_not: str = "") -> Finding:

@@ -16,6 +16,7 @@ from ..files import replacing
 from ..types import PARTS
 from .examples import Examples
 from .families import clusters, families
+from .findings import answer_key
 from .leaks import Leak, PairLike
 from .splits import split_examples
 from .suspects import Suspect
@@ -54,11 +55,15 @@ def clean_table(
     drop = set(errors)
     for row, why in errors.items():
         reasons[row].append(f"unreadable: {why}")
-    ids = list(examples.table["id"])
+    table, ids, keys = examples.table, list(examples.table["id"]), [answer_key(target) for target in examples.targets]
     for rows in clusters(len(examples), ((p.first, p.second) for p in pairs if p.kind == "exact")):
-        _of_copies(examples, rows, drop, reasons)
+        if len(rows) > 1:
+            dropped, said = _of_copies(table.iloc[rows], rows)
+            drop |= dropped
+            for row, text in said.items():
+                reasons[row].append(text)
     for pair in pairs:
-        if pair.kind != "exact" and _differ(examples, (pair.first, pair.second)) and examples.kind != "number":
+        if pair.kind != "exact" and keys[pair.first] != keys[pair.second] and examples.kind != "number":
             reasons[pair.first].append(f"conflict: near copy of {ids[pair.second]} with another answer")
             reasons[pair.second].append(f"conflict: near copy of {ids[pair.first]} with another answer")
     for leak in leaks:
@@ -69,7 +74,6 @@ def clean_table(
         suggested.setdefault(suspect.row, suspect.suggested)
         reasons[suspect.row].append(f"suspect: given {suspect.given}, suggested {suspect.suggested}")
     numbers = range(len(examples))
-    table = examples.table
     return pd.DataFrame(
         {
             "source": table["source"],
@@ -83,23 +87,18 @@ def clean_table(
     )
 
 
-def _of_copies(examples: Examples, rows: list[int], drop: set[int], reasons: dict[int, list[str]]) -> None:
-    ids, splits = list(examples.table["id"]), list(examples.table["split"])
-    if _differ(examples, rows):
-        for row in rows:
-            others = ", ".join(f"{ids[r]} ({_text(examples.targets[r])})" for r in rows if r != row)
-            reasons[row].append(f"conflict: exact copy of {others}")
-        return
+def _of_copies(table: pd.DataFrame, rows: list[int]) -> tuple[set[int], dict[int, str]]:
+    """Which of these copies go, and why; where their answers differ all stay, and each says so."""
+    ids = dict(zip(rows, table["id"], strict=True))
+    targets = dict(zip(rows, table["target"], strict=True))
+    if len({answer_key(target) for target in targets.values()}) > 1:
+        others = {row: ", ".join(f"{ids[r]} ({_text(targets[r])})" for r in rows if r != row) for row in rows}
+        return set(), {row: f"conflict: exact copy of {text}" for row, text in others.items()}
     order = {part: place for place, part in enumerate(reversed(PARTS))}
-    kept = min(rows, key=lambda row: (order.get(splits[row], 0), row), default=None)
-    for row in rows:
-        if row != kept and kept is not None:
-            drop.add(row)
-            reasons[row].append(f"exact copy of {ids[kept]}")
-
-
-def _differ(examples: Examples, rows: Sequence[int]) -> bool:
-    return len({_text(examples.targets[row]) for row in rows}) > 1
+    splits = dict(zip(rows, table["split"], strict=True))
+    kept = min(rows, key=lambda row: (order.get(splits[row], 0), row))
+    gone = [row for row in rows if row != kept]
+    return set(gone), {row: f"exact copy of {ids[kept]}" for row in gone}
 
 
 def _text(target: Any) -> str:

@@ -63,6 +63,11 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
+def answer_key(target: Any) -> str:
+    """The same text for the same answer: several labels in whatever order."""
+    return "|".join(sorted(target)) if isinstance(target, tuple) else str(target)
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """A number with its noun: "1 picture", "3 pictures"."""
     return f"{count} {one if count == 1 else many or one + 's'}"

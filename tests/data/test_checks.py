@@ -184,6 +184,14 @@ def test_copies_are_told_and_those_with_two_answers_must_be_decided():
     assert by_name(agreement.copies(examples, [same]))["conflicts"].severity == "fine"
 
 
+def test_the_order_of_labels_is_no_conflict():
+    examples = table([("a", "b"), ("b", "a"), ("a",)], kind="labels", groups=["p", "p", None])
+    same, other = Pair(0, 1, "exact", "", 1.0), Pair(0, 2, "exact", "", 1.0)
+    assert by_name(agreement.copies(examples, [same]))["conflicts"].severity == "fine"
+    assert by_name(agreement.copies(examples, [other]))["conflicts"].rows == (0, 2)
+    assert agreement.groups(examples).severity == "fine"
+
+
 def test_near_copies_with_two_numbers_are_frames_and_no_conflict():
     examples = table([0.1, 0.2], kind="number")
     near, exact = Pair(0, 1, "copy", "", 0.99), Pair(0, 1, "exact", "", 1.0)
