@@ -25,7 +25,10 @@ GRAIN = 0.8
 LEAST_OVERLAP = 0.35
 """The share of the smaller picture that must lie on the other one."""
 
-PROMISING = 0.3
+HALF = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
+"""From places to places on half as many pixels a side; a pixel's centre is at a whole number."""
+
+PROMISING = 0.4
 """The correlation from which it is worth while to move one picture by parts of a pixel."""
 
 WHOLE = 0.92
@@ -113,10 +116,12 @@ def _nearer(first: Sight, second: Sight, matrix: np.ndarray) -> np.ndarray | Non
     import cv2
 
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+    one, other, solid = (cv2.resize(page, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                         for page in (first.grey, second.grey, first.solid))  # fmt: skip
+    start = (HALF @ np.vstack([matrix, [0, 0, 1]]) @ np.linalg.inv(HALF))[:2].astype(np.float32)
     with contextlib.suppress(cv2.error):  # it does not converge
-        found: np.ndarray = cv2.findTransformECC(
-            first.grey, second.grey, matrix.copy(), cv2.MOTION_AFFINE, stop, first.solid, 5
-        )[1]
+        moved = cv2.findTransformECC(one, other, start, cv2.MOTION_AFFINE, stop, solid, 5)[1]
+        found: np.ndarray = (np.linalg.inv(HALF) @ np.vstack([moved, [0, 0, 1]]) @ HALF)[:2].astype(np.float32)
         # Not by more than a few pixels: what needs more was not there.
         height, width = first.grey.shape
         corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float32)

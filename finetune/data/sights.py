@@ -10,6 +10,7 @@ import numpy as np
 SIDE = 256
 """Pixels of the longer side at which pictures are compared."""
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 THUMBNAIL = 32
 LEAST_SIDE = 16
 LEAST_SOLID = 0.15
@@ -27,6 +28,9 @@ class Points:
 
     places: np.ndarray
     descriptors: np.ndarray
+
+
+NO_POINTS = Points(places=np.zeros((0, 2), np.float32), descriptors=np.zeros((0, 128), np.uint8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +64,14 @@ class Sight:
 
     @cached_property
     def mirrored_points(self) -> Points:
-        """The corners of its mirror image."""
-        return _points(np.ascontiguousarray(self.grey[:, ::-1]))
+        """The corners of its mirror image, without looking for them again.
+
+        A descriptor is 4 x 4 histograms of 8 directions, about the direction of its corner: in the mirror the
+        first axis runs backwards, and so do the directions.
+        """
+        places = self.points.places * np.array([-1, 1], np.float32) + np.array([self.grey.shape[1] - 1, 0], np.float32)
+        cells = self.points.descriptors.reshape(-1, 4, 4, 8)[:, ::-1]
+        return Points(places=places, descriptors=cells[..., (0, 7, 6, 5, 4, 3, 2, 1)].reshape(-1, 128))
 
 
 def sight_of(picture: np.ndarray) -> Sight:
@@ -72,7 +82,9 @@ def sight_of(picture: np.ndarray) -> Sight:
     """
     import cv2
 
-    grey = picture.mean(axis=2, dtype=np.float32) if picture.shape[2] != 1 else picture[..., 0].astype(np.float32)
+    channels = picture.shape[2]
+    weights = LUMA if channels == 3 else np.full(channels, 1 / channels, np.float32)
+    grey = picture.astype(np.float32) @ weights
     if picture.dtype != np.uint8:
         grey = grey * 255
     height, width = grey.shape
@@ -103,12 +115,11 @@ def _solid(grey: np.ndarray) -> np.ndarray:
 def _points(grey: np.ndarray) -> Points:
     import cv2
 
-    none = Points(places=np.zeros((0, 2), np.float32), descriptors=np.zeros((0, 128), np.uint8))
     if min(grey.shape) < LEAST_SIDE:
-        return none
+        return NO_POINTS
     levels = np.clip(grey * 48 + 128, 0, 255).astype(np.uint8)
     # Fewer demands on contrast than usual, for X-rays and skin.
     places, descriptors = cv2.SIFT.create(nfeatures=500, contrastThreshold=0.015).detectAndCompute(levels, None)
     if descriptors is None:
-        return none
+        return NO_POINTS
     return Points(places=np.array([point.pt for point in places], np.float32), descriptors=descriptors.astype(np.uint8))
