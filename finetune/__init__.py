@@ -8,6 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .check import check as check
+    from .checkup import Checkup as Checkup
+    from .data.findings import Finding as Finding
     from .data.options import Data as Data
     from .errors import ConfigError as ConfigError
     from .errors import DataError as DataError
@@ -39,10 +42,12 @@ if TYPE_CHECKING:
 # Where each public name lives. It is imported when it is first asked for, so that `import finetune` costs nothing.
 _PLACES = {
     "Backbone": "models.options",
+    "Checkup": "checkup",
     "Classify": "tasks.options",
     "ConfigError": "errors",
     "Data": "data.options",
     "DataError": "errors",
+    "Finding": "data.findings",
     "FinetuneError": "errors",
     "ImageClassifier": "estimator",
     "ImageRegressor": "estimator",
@@ -57,6 +62,7 @@ _PLACES = {
     "Tag": "tasks.options",
     "TrainingError": "errors",
     "WeightsError": "errors",
+    "check": "check",
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
-import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from .errors import ConfigError, FinetuneError, nearest
 from .fit import fit as fit_function
+from .stdout import heard, print_json, print_text
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+    context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 
 IN_PYTHON_ONLY = ("callbacks", "logger", "trainer", "verbose")
 SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", "no_header", "root", "label_from",
                 "on_corrupt")  # fmt: skip
+CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
+               *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
@@ -39,8 +39,8 @@ def call(arguments: Sequence[str]) -> int:
     """Runs one command.
 
     Returns:
-        0 when all went well, 1 when some pictures could not be answered, 2 for anything the user can mend, 130 when
-        it was stopped.
+        0 when all went well, 1 when some pictures could not be answered or a check found something to decide, 2 for
+        anything the user can mend, 130 when it was stopped.
     """
     try:
         with warnings.catch_warnings():
@@ -214,7 +214,7 @@ def _fit(
     console = Console(stderr=as_json)
     model = fit_function(source, **_parsed(words), verbose=console)
     if as_json:
-        _print_json(model.metrics)
+        print_json(model.metrics)
     else:
         console.print(
             f"The model is in {model.folder}, what is to be said of it in {model.folder / 'report.md'}", soft_wrap=True
@@ -237,9 +237,9 @@ def _predict(
     with _bar(len(examples)) as moved:
         table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
     if as_json:
-        _print(table.to_json(orient="records", force_ascii=False, indent=2))
+        print_text(table.to_json(orient="records", force_ascii=False, indent=2))
     if out is not None or not as_json:
-        with _heard():
+        with heard():
             write_table(table, out)
     failed = int((table["error"] != "").sum())
     if failed:
@@ -261,7 +261,7 @@ def _evaluate(
     with _bar(None) as moved:
         metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, **words)
     if as_json:
-        _print_json(metrics)
+        print_json(metrics)
     else:
         from rich.console import Console
 
@@ -270,8 +270,28 @@ def _evaluate(
         console = Console()
         with console.capture() as shown:  # rich would leave with 1 where nobody reads on
             console.print(metrics_table(metrics))
-        _print(shown.get(), end="")
+        print_text(shown.get(), end="")
     return 0
+
+
+def _check(
+    source: Annotated[str, typer.Argument(help="A folder of pictures, or a CSV, TSV or Parquet file.")],
+    *,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Looks at the pictures of a folder alone.")] = False,
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
+    out: Annotated[str, typer.Option(help="Folder for check.html and check.json.")] = "check",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces the results of an earlier check.")] = False,
+    augment: Annotated[str | None, typer.Option(help="Draws how training varies pictures: light, ...")] = None,
+    write_clean: Annotated[str | None, typer.Option(help="CSV file for a cleaned-up table that fit takes.")] = None,
+    as_json: JSON = False,
+    **words: Any,
+) -> int:
+    from .check_command import check_command
+
+    return check_command(source, _parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
+                         accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, augment=augment,
+                         as_json=as_json)  # fmt: skip
 
 
 @app.command(help="Lists the backbones that can be named, timm's, torchvision's and our own.")
@@ -287,9 +307,9 @@ def backbones(
         close = nearest(pattern, {name.partition(".")[0].partition("/")[2] for name in list_backbones()})
         raise ConfigError(f'No backbone matches "{pattern}".{close} Wildcards help: "*{pattern}*".')
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _print("\n".join(found))
+        print_text("\n".join(found))
 
 
 @app.command(help="Runs the main job on real handwritten digits: no network, under two minutes.")
@@ -302,7 +322,7 @@ def demo(
     from .demo import run_demo
 
     code = 1
-    with _heard():
+    with heard():
         code = run_demo(out, seed=seed, as_json=as_json)
     return code
 
@@ -311,26 +331,6 @@ def _load(run: str) -> Any:
     from .model import load
 
     return load(run)
-
-
-def _print_json(values: Any) -> None:
-    _print(json.dumps(values, indent=2, ensure_ascii=False))
-
-
-def _print(text: str, end: str = "\n") -> None:
-    with _heard():
-        print(text, end=end)  # noqa: T201
-
-
-@contextlib.contextmanager
-def _heard() -> Iterator[None]:
-    """Whoever reads may have seen enough, as `head` has: what is left to print goes nowhere, and all is well."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Else Python would try once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _bar(total: int | None) -> Any:
@@ -347,3 +347,4 @@ _command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretraine
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
+_command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")

@@ -54,11 +54,12 @@ def test_every_option_of_fit_is_a_keyword_in_python_and_the_other_way_round(caps
 
 
 def test_source_options_work_on_every_command_that_takes_a_source(capsys):
-    options = helped("evaluate", capsys)
-    assert {f"--{word}" for word in SOURCE} <= set(options)
+    assert {f"--{word}" for word in SOURCE} <= set(helped("evaluate", capsys))
+    # A check tells of pictures that cannot be read, whatever a fit would do about them.
+    assert {f"--{word}" for word in SOURCE if word != "on-corrupt"} <= set(helped("check", capsys))
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "backbones", "demo"])
+@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "check", "backbones", "demo"])
 def test_every_command_that_prints_a_result_takes_json(command, capsys):
     assert "--json" in helped(command, capsys)
 
@@ -66,7 +67,7 @@ def test_every_command_that_prints_a_result_takes_json(command, capsys):
 def test_help_names_every_command(capsys):
     assert cli.call(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name}  " in shown for name in ("fit", "predict", "evaluate", "backbones", "demo"))
+    assert all(f"  {name}  " in shown for name in ("fit", "predict", "evaluate", "check", "backbones", "demo"))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from .kept import Kept, preparation
 from .policies import ENGINES
 from .readers import read_ahead, read_image
 from .samplers import Place, make_sampler
+from .shards import archived
 from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
 
 Sample = tuple[np.ndarray, Any, int]
@@ -224,7 +225,15 @@ def make_loader(
             kept=kept,
         ),
         batch_size=batch_size,
-        sampler=make_sampler(rows, targets, sampler=sampler, train=train, batch_size=batch_size, seed=seed),
+        sampler=make_sampler(
+            rows,
+            targets,
+            sampler=sampler,
+            train=train,
+            batch_size=batch_size,
+            seed=seed,
+            sources=archived(list(examples.table["source"])),
+        ),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),

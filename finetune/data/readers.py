@@ -73,7 +73,7 @@ def read_image(
             return _fit(_scaled(array if array.ndim == 3 else array[..., None]), in_chans)
         try:
             with Image.open(opened, formats=FORMATS) as image:
-                if in_chans == 3 and _turn(image) is None and (pixels := decode_jpeg(image, shrink_to)) is not None:
+                if in_chans == 3 and (pixels := _quickly(image, shrink_to)) is not None:
                     return pixels
                 if shrink_to:
                     image.draft(image.mode, (shrink_to, shrink_to))
@@ -178,6 +178,12 @@ def _from_pil(image: Image.Image, in_chans: int) -> np.ndarray:
 def _upright(image: Image.Image) -> Image.Image:
     how = _turn(image)
     return image if how is None else image.transpose(how)
+
+
+def _quickly(image: Image.Image, shrink_to: int | None) -> np.ndarray | None:
+    # The format comes first: asked for its header, a PNG would be decoded by PIL, which cuts 16 bits to 8.
+    upright = image.format in ("JPEG", "MPO") and _turn(image) is None
+    return decode_jpeg(image, shrink_to) if upright else None
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

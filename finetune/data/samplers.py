@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 from ..errors import ConfigError, nearest
+from .shards import shard_order
 
 Place = tuple[int, int]
 """The row of an example, and the epoch it is asked for in."""
@@ -31,11 +32,12 @@ class EpochSampler(Sampler[Place]):
         seed: With the epoch it fixes the order.
         classes: The class of each of `rows`, for `draw_evenly`; None takes each row once.
         power: Likewise.
+        sources: Of the whole table, where an epoch goes through archives from front to back, as `shard_order` does.
     """
 
     def __init__(
         self, rows: Sequence[int] | np.ndarray, *, train: bool, batch_size: int, seed: int,
-        classes: np.ndarray | None = None, power: float = 1.0,
+        classes: np.ndarray | None = None, power: float = 1.0, sources: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self._rows = np.asarray(rows, np.int64)
         self._train = train
@@ -43,6 +45,7 @@ class EpochSampler(Sampler[Place]):
         self._seed = seed
         self._classes = classes
         self._power = power
+        self._sources = sources
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -63,7 +66,11 @@ class EpochSampler(Sampler[Place]):
         taken = self._rows
         if self._classes is not None:
             taken = taken[draw_evenly(self._classes, power=self._power, seed=self._seed, epoch=self._epoch)]
-        order = np.random.default_rng((self._seed, self._epoch)).permutation(taken)
+        if self._sources is not None:
+            sources = [self._sources[row] for row in taken]
+            order = taken[shard_order(sources, seed=self._seed, epoch=self._epoch)]
+        else:
+            order = np.random.default_rng((self._seed, self._epoch)).permutation(taken)
         order = np.resize(order, -(-len(order) // world) * world)
         step = self._batch_size * world
         whole = len(order) // step * step
@@ -143,8 +150,9 @@ def classes_of(target: np.ndarray) -> np.ndarray:
 
 
 def make_sampler(
-    rows: np.ndarray, targets: np.ndarray, *, sampler: str, train: bool, batch_size: int, seed: int
-) -> EpochSampler:
+    rows: np.ndarray, targets: np.ndarray, *, sampler: str, train: bool, batch_size: int, seed: int,
+    sources: Sequence[str] | None = None,
+) -> EpochSampler:  # fmt: skip
     """The sampler of that name.
 
     Args:
@@ -154,6 +162,7 @@ def make_sampler(
         train: Whether to shuffle.
         batch_size: Samples a rank and step.
         seed: Fixes the order.
+        sources: Those of the whole table where pictures lie in archives, which are then read from front to back.
 
     Raises:
         ConfigError: A name that is not known, or a target that cannot be balanced.
@@ -163,7 +172,9 @@ def make_sampler(
             f'Unknown sampler "{sampler}". Expected one of {", ".join(POWERS)}.{nearest(sampler, POWERS)}'
         )
     classes = classes_of(targets[rows]) if train and sampler != "shuffle" else None
-    return EpochSampler(rows, train=train, batch_size=batch_size, seed=seed, classes=classes, power=POWERS[sampler])
+    return EpochSampler(
+        rows, train=train, batch_size=batch_size, seed=seed, classes=classes, power=POWERS[sampler], sources=sources
+    )
 
 
 def _rank_and_world() -> tuple[int, int]:

@@ -120,6 +120,11 @@ def shard_order(sources: Sequence[str], *, seed: int, epoch: int, window: int = 
     return np.asarray(order, np.int64)[moved]
 
 
+def archived(sources: Sequence[str]) -> Sequence[str] | None:
+    """The sources, where all of them are stretches of archives; None where some are not."""
+    return sources if all(parse_address(source).start is not None for source in sources) else None
+
+
 # Samples
 
 

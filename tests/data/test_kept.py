@@ -18,7 +18,8 @@ from finetune.data.examples import read_examples
 from finetune.data.kept import INDEX, SLACK, Kept, crop_side, folder_size, kept_size, preparation
 from finetune.data.loaders import make_loader
 from finetune.data.options import Data
-from finetune.data.transforms import POLICIES, eval_transform, train_transform
+from finetune.data.policies import POLICIES
+from finetune.data.transforms import eval_transform, train_transform
 from finetune.errors import UnreadableError
 from finetune.types import ImageSpec
 

@@ -141,7 +141,7 @@ def test_a_broken_file_is_made_anew(examples, tmp_path, damage):
 
 
 def test_the_cache_keeps_to_its_size(examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("finetune.data.kept.KEPT_BYTES", 1)
+    monkeypatch.setattr("finetune.data.known.KEPT_BYTES", 1)
     fresh = Looks.of(examples, cache=tmp_path)
     assert len(list((tmp_path / "looks").glob("*.npz"))) == 0
     assert same(fresh, Looks.of(examples, cache=tmp_path))

