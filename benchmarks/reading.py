@@ -39,7 +39,7 @@ from finetune.data.transforms import resize, shrink_to
 from finetune.types import ImageSpec
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SCALE, LIGHT, HUE, OFTEN = (0.6, 1.0), 0.15, 0.02, 0.8  # those of the policy "mild"
+SCALE, LIGHT, HUE, OFTEN = (0.6, 1.0), 0.15, 0.02, 0.8  # those of the policy "light"
 Loop = Callable[[], Iterable[Any]]
 
 
@@ -53,7 +53,7 @@ def ours(folder: Path, kept: Callable[[int], Kept | None]) -> Loop:
 
     def loop() -> Iterable[Any]:
         loader = make_loader(
-            examples, np.zeros(len(examples), np.int64), spec(224), batch_size=32, train=True, policy="mild",
+            examples, np.zeros(len(examples), np.int64), spec(224), batch_size=32, train=True, policy="light",
             kept=kept(len(examples)),
         )  # fmt: skip
         for batch in loader:
@@ -155,8 +155,8 @@ def speed(sources: list[str], root: Path, rounds: int) -> None:
 
 def differences(sources: list[str], side: int, weights: str | None) -> None:
     """The same crops from pictures decoded whole, decoded smaller, and kept."""
-    shape, room = spec(side), shrink_to(spec(side), "mild")
-    way = preparation(shape, "mild")
+    shape, room = spec(side), shrink_to(spec(side), "light")
+    way = preparation(shape, "light")
     network = ft.Backbone("torchvision/mobilenet_v2", weights=weights).build(2).eval() if weights else None
     ways: dict[str, list[np.ndarray]] = {"decoded whole": [], "decoded smaller": [], "kept": []}
     changed = {"decoded smaller": 0, "kept": 0}

@@ -50,7 +50,7 @@ def examples(root):
     return read_examples(Data(source=str(root / "pictures")))
 
 
-def batches(table, kept, *, policy="mild", workers=0, epochs=2, rows=ROWS):
+def batches(table, kept, *, policy="light", workers=0, epochs=2, rows=ROWS):
     loader = make_loader(
         table,
         np.arange(len(table)),
@@ -69,7 +69,7 @@ def batches(table, kept, *, policy="mild", workers=0, epochs=2, rows=ROWS):
     return made
 
 
-def run(table, where, *, policy="mild", workers=0, epochs=2):
+def run(table, where, *, policy="light", workers=0, epochs=2):
     """Batches of a run of its own, and what it said."""
     said = []
     with PictureCache(where, table, SPEC, say=said.append) as cache:
@@ -87,7 +87,7 @@ def left_in_memory():
     return {path.name for path in memory_base().glob(f"{PREFIX}*")}
 
 
-@pytest.mark.parametrize("policy", ["none", "document"])
+@pytest.mark.parametrize("policy", ["none", "documents"])
 @pytest.mark.parametrize("where", ["ram", "disk", "auto"])
 def test_without_crops_a_kept_picture_is_the_decoded_one_to_the_bit(root, where, policy):
     table = examples(root)
@@ -135,7 +135,7 @@ def test_what_one_worker_keeps_another_one_finds(root):
     assert len(list((root / "set").glob("*.bin"))) == 2
 
 
-@pytest.mark.parametrize("policy", ["mild", "natural", "medical"])
+@pytest.mark.parametrize("policy", ["light", "standard", "medical"])
 def test_only_pictures_much_larger_than_needed_are_resized(policy):
     side, prepare = crop_side(SPEC, policy), preparation(SPEC, policy).apply
     little = np.zeros((side, int(side * SLACK), 3), np.uint8)
@@ -204,7 +204,7 @@ def test_a_changed_file_is_read_anew(root):
 
 def test_sets_for_other_networks_and_policies_are_kept_apart(root, home):
     table = examples(root)
-    for policy in ("mild", "natural", "none", "document"):
+    for policy in ("light", "standard", "none", "documents"):
         run(table, "disk", policy=policy)
     assert len(list((home / "pictures").iterdir())) == 4
 
@@ -213,7 +213,7 @@ def test_memory_is_given_back_also_after_an_error(root):
     before, table = left_in_memory(), examples(root)
     run(table, "ram", workers=2)
     with pytest.raises(RuntimeError), PictureCache("ram", table, SPEC, say=print) as cache:
-        batches(table, cache.kept("mild", ROWS, epochs=2), epochs=1)
+        batches(table, cache.kept("light", ROWS, epochs=2), epochs=1)
         assert len(left_in_memory() - before) == 1
         raise RuntimeError
     assert left_in_memory() == before
@@ -279,7 +279,7 @@ def test_a_set_holds_no_more_than_its_bound(root):
 
 def test_the_sets_unused_for_longest_go_when_the_disk_has_its_share(root, home, monkeypatch):
     table = examples(root)
-    for age, policy in enumerate(["natural", "mild", "none"]):
+    for age, policy in enumerate(["standard", "light", "none"]):
         run(table, "disk", policy=policy)
         newest = max((home / "pictures").glob(f"*/{INDEX}"), key=lambda file: file.stat().st_ctime_ns)
         os.utime(newest, (time.time() - 1000 + age, time.time() - 1000 + age))
@@ -293,7 +293,7 @@ def test_the_sets_unused_for_longest_go_when_the_disk_has_its_share(root, home, 
 def test_a_cache_that_is_cleared_away_under_a_run_is_done_without(root, home):
     table = examples(root)
     with PictureCache("disk", table, SPEC, say=print) as cache:
-        kept = cache.kept("mild", ROWS, epochs=2)
+        kept = cache.kept("light", ROWS, epochs=2)
         import shutil
 
         shutil.rmtree(home)
@@ -309,9 +309,9 @@ def test_an_unreadable_picture_is_still_named(root):
 def test_pictures_in_memory_and_one_epoch_are_not_kept(root):
     arrays = read_examples(Data(source=([np.zeros((20, 20, 3), np.uint8)] * 4, ["a", "b"] * 2)))
     with PictureCache("ram", arrays, SPEC, say=print) as cache:
-        assert cache.kept("mild", np.arange(4), epochs=5) is None
+        assert cache.kept("light", np.arange(4), epochs=5) is None
     with PictureCache("auto", examples(root), SPEC, say=print) as cache:
-        assert cache.kept("mild", ROWS, epochs=1).folder is None
+        assert cache.kept("light", ROWS, epochs=1).folder is None
 
 
 def test_pictures_of_16_bits_are_prepared_and_not_kept(root):

@@ -197,8 +197,9 @@ def test_the_chances_of_light_are_those_of_albumentations_own_pipeline():
         expected = resize(image, SIZE, "bicubic", box)
         for step in steps:
             expected = step(image=expected)["image"]
-        # The crop is resized in vector code, which rounds otherwise by a level or two, and contrast makes more of it.
-        np.testing.assert_allclose(transform(image, seed).astype(int), expected.astype(int), atol=4)
+        # The crop is resized in vector code, which rounds otherwise by a level or two, and colour makes more of it.
+        apart = np.abs(transform(image, seed).astype(int) - expected.astype(int))
+        assert apart.mean() < 0.1 and np.quantile(apart, 0.999) <= 4
 
 
 def smooth(height, width, chans=3, seed=0):
