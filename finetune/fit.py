@@ -133,7 +133,7 @@ def fit(
         mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0.4 in lp-ft, else 0].
         cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
         views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].
-        ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.25 after a probe].
+        ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.5 after a probe].
         monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
         class_weight: "balanced", its square root "sqrt", or a mapping from class to weight.

@@ -25,7 +25,7 @@ TUNE_RATE = (1e-4, 1e-2)
 LP_FT_VIEWS = 4
 TUNE_POLICY = "standard"
 TUNE_MIXUP = 0.4
-TUNE_EMA = 0.25
+TUNE_EMA = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Plan:
             the picture itself, which costs as many passes. By default 4 for "lp-ft", where the passes of the second
             phase cost more, and 0 for "probe".
         ema: Share of a phase's steps that the running average of the weights looks back over; 0 for none. By default
-            0.25 for what starts from a fitted head.
+            0.5 for what starts from a fitted head.
         monitor: The metric on validation that chooses among the epochs; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
         accelerator: As Lightning's Trainer takes it, and so the next four.
