@@ -15,7 +15,7 @@ import pandas as pd
 from .checkup import Checkup, unlabelled
 from .data.agreement import copies, groups, labels, leaks, refused, shortcuts, targets
 from .data.checks import of_files
-from .data.copies import find_copies
+from .data.copies import known_copies
 from .data.examples import Examples, list_pictures, read_examples
 from .data.facts import facts_of
 from .data.families import families
@@ -138,8 +138,8 @@ def check(
 
     # What is there twice, and on which sides of the given parts.
     talk.say("looking for copies")
-    pairs = find_copies(examples, looks, features=None if known is None else _every_row(known, len(examples)),
-                        in_chans=in_chans)  # fmt: skip
+    pairs = known_copies(examples, looks, features=None if known is None else _every_row(known, len(examples)),
+                         in_chans=in_chans)  # fmt: skip
     found = find_leaks(examples, np.array([part or "" for part in examples.table["split"]]), pairs)
     root = source if isinstance(source, str | Path) and Path(source).is_dir() else None
     findings = [*of_files(examples, headers, looks, root)]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from .addresses import parse_address
 from .examples import Examples
 from .findings import Finding, Item, Severity, counted
 from .folders import walk
@@ -56,7 +57,7 @@ def unreadable(examples: Examples, looks: Looks) -> Finding:
 def left_out(root: str | Path, examples: Examples) -> list[Finding]:
     """Links and pictures of a folder that are no examples: nobody would miss them before it is too late."""
     outside: list[str] = []
-    listed = set(examples.table["source"])
+    listed = {parse_address(source).file for source in examples.table["source"]}
     beside = [path for path in walk(Path(root).absolute(), outside) if path not in listed]
     return [
         _finding("links", [Item(rows=(), text=path) for path in outside],

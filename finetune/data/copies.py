@@ -23,6 +23,7 @@ from ..errors import UnreadableError
 from ..files import replacing
 from .aligned import align, one_thread
 from .examples import Examples
+from .families import clusters as joined
 from .likeness import by_corners, by_features, by_hash
 from .looks import Looks
 from .readers import read_ahead, read_image
@@ -182,20 +183,10 @@ def clusters(pairs: Iterable[Pair], count: int) -> np.ndarray:
         (count,) int64, the number of each row's family, from 0 in the order of their first rows; a picture without
         copies is a family of its own.
     """
-    parent = list(range(count))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for pair in pairs:
-        low, high = sorted((root(pair.first), root(pair.second)))
-        parent[high] = low
-    roots = np.array([root(row) for row in range(count)], np.int64)
-    families: np.ndarray = np.unique(roots, return_inverse=True)[1].astype(np.int64)
-    return families
+    number = np.empty(count, np.int64)
+    for name, rows in enumerate(joined(count, ((pair.first, pair.second) for pair in pairs))):
+        number[rows] = name
+    return number
 
 
 def _plainly(looks: Looks, first: int, second: int) -> str:
