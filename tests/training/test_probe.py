@@ -7,7 +7,7 @@ from torch import nn
 import finetune as ft
 from finetune.data.labels import Labels
 from finetune.errors import TrainingError
-from finetune.training.probe import _minimise, fit_head
+from finetune.training.probe import Views, _minimise, fit_head
 
 
 def blobs(n: int = 90, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +77,23 @@ def test_groups_stay_on_one_side_of_a_fold():
     without = fit_head(nn.Linear(50, 2), x, y, classify(2))
     assert (without.held_out.argmax(1) == y).mean() > 0.9  # copies give the answer away
     assert (with_groups.held_out.argmax(1) == y).mean() < 0.8
+
+
+def test_versions_of_an_example_are_held_out_with_it():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(80, 40)).astype(np.float32), rng.integers(0, 2, 80)
+    views = Views(np.concatenate([x, x, x]), np.tile(np.arange(80), 3))  # would give every answer away
+    fitted = fit_head(nn.Linear(40, 2), x, y, classify(2), views=views)
+    assert fitted.held_out.shape == (80, 2) and (fitted.held_out.argmax(1) == y).mean() < 0.65
+
+
+def test_versions_that_are_the_picture_itself_change_nothing():
+    x, y = blobs()
+    heads = [nn.Linear(5, 3), nn.Linear(5, 3)]
+    heads[1].load_state_dict(heads[0].state_dict())
+    fit_head(heads[0], x, y, classify())
+    fit_head(heads[1], x, y, classify(), views=Views(np.concatenate([x, x]), np.tile(np.arange(len(x)), 2)))
+    torch.testing.assert_close(heads[0].weight, heads[1].weight, atol=1e-3, rtol=1e-3)
 
 
 def test_too_few_for_folds_is_fitted_all_the_same():

@@ -48,7 +48,7 @@ def test_two_ranks_end_with_the_weights_of_one_rank_with_twice_the_batch(tmp_pat
 @pytest.mark.filterwarnings("ignore:.*")
 def test_weights_of_classes_balanced_batches_and_mixing_are_the_same_for_two_ranks(tmp_path, textures):
     """The third class is rarer, so that the weights of the two ranks' batches add up to different sums."""
-    phases = (Phase(name="all", epochs=2, lr=0.5, norms="frozen", augment="none"),)
+    phases = (Phase(name="all", epochs=2, lr=0.5, norms="frozen", augment="none", ema=0.5),)
     options = ft.Classify(loss="focal", class_weight="balanced", label_smoothing=0.1)
     # Pairs for mixing are two by two: an even batch holds all of its own.
     words = {"sampler": "balanced", "mixup": 0.4, "cutmix": 1.0, "monitor": "log_loss"}
