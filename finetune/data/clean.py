@@ -36,9 +36,10 @@ def clean_table(
 ) -> pd.DataFrame:
     """What to keep and what to leave out, with the reasons.
 
-    Left out are pictures that cannot be read, and of exact copies with one answer all but one: the one of the test
-    part stays before that of validation and train, for that is where figures come from, and else the first. What a
-    person must decide is only marked: copies with different answers, leaks, suspects.
+    Left out are pictures that cannot be read, and of copies with one answer all but one, near copies only where they
+    lie in different given parts: the one of the test part stays before that of validation and train, for that is where
+    figures come from, and else the first. What a person must decide is only marked: copies with different answers,
+    groups in several parts, suspects.
 
     Args:
         examples: The table.
@@ -66,6 +67,13 @@ def clean_table(
         if pair.kind != "exact" and keys[pair.first] != keys[pair.second] and examples.kind != "number":
             reasons[pair.first].append(f"conflict: near copy of {ids[pair.second]} with another answer")
             reasons[pair.second].append(f"conflict: near copy of {ids[pair.first]} with another answer")
+    for pair in pairs:
+        rows = [pair.first, pair.second]
+        torn = table["split"][rows[0]] != table["split"][rows[1]]
+        if pair.kind != "exact" and torn and keys[rows[0]] == keys[rows[1]] and not drop & set(rows):
+            (gone,), said = _of_copies(table.iloc[rows], rows)
+            drop.add(gone)
+            reasons[gone].append(said[gone].replace("exact", "near", 1))
     for leak in leaks:
         if not drop & set(leak.rows):
             reasons[leak.rows[1]].append(f"leak: {leak.why}, {leak.ids[0]} in {leak.parts[0]}")
