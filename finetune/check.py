@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .checkup import Checkup, unlabelled
+from .data.addresses import printable
 from .data.agreement import copies, groups, labels, leaks, refused, shortcuts, targets
 from .data.checks import of_files
 from .data.copies import known_copies
@@ -154,13 +155,15 @@ def check(
         talk.say("judging answers")
         seen = Seen(examples=examples, headers=headers, looks=looks, known=known, why_not=why_not, pairs=pairs)
         said = _said(seen, recipe, seed)
+    sheet = None
     if augment is not None:
-        findings.append(Finding(what="augmentation", severity="fine", sentence=f'Drawn below: "{augment}".'))
+        sheet, drawn = _sheet(examples, network, augment, seed)
+        findings.append(drawn)
     return Checkup(
         source=_name(source), findings=tuple(by_severity([*findings, *said.findings])), examples=examples,
         pairs=tuple(pairs), leaks=tuple(found), suspects=tuple(said.suspects), shortcuts=tuple(said.shortcuts),
         looks=looks, notes=examples.notes, seed=seed,
-        sheet=None if augment is None else _sheet(examples, network, augment, seed),
+        sheet=sheet,
     )  # fmt: skip
 
 
@@ -209,7 +212,7 @@ def _examples(data: Data, labelled: bool) -> tuple[Examples, str | None]:
 def _bare(data: Data) -> Examples:
     """The pictures of a folder, without answers."""
     if not isinstance(data.source, str | Path) or not Path(data.source).is_dir():
-        raise ConfigError(f"Only a folder can be checked without answers. Got {data.source}.")
+        raise ConfigError(f"Only a folder can be checked without answers. Got {_name(data.source)}.")
     root = Path(data.source).absolute()
     sources = list_pictures([root])
     ids = [Path(source).relative_to(root).as_posix() for source in sources]
@@ -296,19 +299,25 @@ def _shortcuts(
     return find_shortcuts(facts, readable.kind, encoder.names, given, groups=units, seed=seed)
 
 
-def _sheet(examples: Examples, network: Network | None, augment: str, seed: int) -> bytes:
-    """A page of pictures as training would vary them, as a JPEG."""
+def _sheet(
+    examples: Examples, network: Network | None, augment: str, seed: int
+) -> tuple[bytes | None, Finding]:  # fmt: skip
+    """A page of pictures as training would vary them, as a JPEG, and what is said of it."""
     from PIL import Image
 
     from .data.sheet import augmentation_sheet
 
     spec = network.spec if network else ImageSpec(size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3)
     with tempfile.TemporaryDirectory() as folder:
-        path = augmentation_sheet(examples, spec, augment, path=Path(folder) / "sheet.png", rows=4, count=5, seed=seed)
+        path = Path(folder) / "sheet.png"
+        try:
+            augmentation_sheet(examples, spec, augment, path=path, rows=4, count=5, seed=seed)
+        except DataError as error:
+            return None, Finding(what="augmentation", severity="not checked", sentence=str(error))
         file = io.BytesIO()
         Image.open(path).convert("RGB").save(file, "JPEG", quality=80)
-    return file.getvalue()
+    return file.getvalue(), Finding(what="augmentation", severity="fine", sentence=f'Drawn below: "{augment}".')
 
 
 def _name(source: Any) -> str:
-    return str(source) if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
+    return printable(str(source)) if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"

@@ -89,7 +89,7 @@ def _all_folds(
         own_doors = replace(doors, callbacks=copy.deepcopy(doors.callbacks))
         try:
             with run_folder(folder / f"fold-{number}") as inside:
-                write_recipe(inside, fold.recipe, fold.machine)
+                write_recipe(inside, replace(fold.asked, data=fold.recipe.data), fold.machine)
                 learned.append(learn(fold, splits.holding_out(number), inside, talk, own_doors))
         except KeyboardInterrupt:
             if not learned:

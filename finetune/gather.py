@@ -31,6 +31,7 @@ class Material:
 
     Args:
         recipe: With all that the examples and the machine decided.
+        asked: As it is recorded, with what the machine decided alone.
         machine: The devices.
         examples: Those whose pictures can be read.
         names: The classes or labels of all of them.
@@ -43,6 +44,7 @@ class Material:
     """
 
     recipe: Recipe
+    asked: Recipe
     machine: Machine
     examples: Examples
     names: Labels
@@ -65,8 +67,10 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
     options = task_for(recipe.task, examples.kind)
-    recipe = replace(recipe, task=options, plan=machine.recorded(recipe.plan).for_kind(examples.kind))
-    write_recipe(folder, recipe, machine)
+    asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
+    write_recipe(folder, asked, machine)
+    # What the kind of target decides is not recorded: with another method it would be decided otherwise.
+    recipe = replace(asked, plan=asked.plan.for_kind(examples.kind))
     names = Labels.from_targets(examples.kind, examples.targets)
     options.build(names, examples.targets).check_monitor(recipe.plan.monitor)
     if recipe.data.order is not None:
@@ -88,8 +92,9 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     if data.stretches is not None and data.order is not None:
         joined = beyond_gap(examples, pairs, order=data.order, gap=data.gap)
     return Material(
-        recipe=recipe, machine=machine, examples=examples, names=names, network=network, phases=phases, features=known,
-        notes=(*examples.notes, *skipped, *_told(pairs)), pairs=tuple(pairs), clusters=clusters(joined, len(examples)),
+        recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
+        features=known, notes=(*examples.notes, *skipped, *_told(pairs)), pairs=tuple(pairs),
+        clusters=clusters(joined, len(examples)),
     )  # fmt: skip
 
 

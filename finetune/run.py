@@ -140,9 +140,12 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     if splits.refit and not outcome.stopped:
         talk.say("  once more on training and validation pictures together, to the length that was chosen")
         network.load_state_dict(start)
-        final = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
-                         say=talk.say, like=outcome, prefix="final-")  # fmt: skip
-        if final.stopped:
+        try:
+            stopped = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
+                               say=talk.say, like=outcome, prefix="final-").stopped  # fmt: skip
+        except KeyboardInterrupt:  # before any of its phases had weights to offer
+            stopped = True
+        if stopped:
             # Half of a final fit is none: the weights that validation chose are whole.
             load_offer(network, outcome.chosen)
             outcome = replace(outcome, stopped=True)

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .data.labels import Labels
-from .errors import RunFolderError
+from .errors import RunFolderError, listing
 from .files import write_tensors
 from .folder import MODEL, read_json, write_json
 from .models import native
@@ -193,10 +193,17 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
 
 
 def _load_members(folder: Path, facts: dict[str, Any], module: Any) -> Saved:
+    names = facts["ensemble"]
+    # A name is no path, and what is loaded is what was recorded.
+    if not names or not all(Path(n).name == n != ".." and f"{n}/finetune.json" in facts["sha256"] for n in names):
+        raise RunFolderError(
+            f"{folder / 'finetune.json'} names members that are no folders beside it: {listing(names)}. "
+            "Expected fold-1, fold-2 and so on, each with its SHA-256. Copy the folder again from where it was made."
+        )
     for name, digest in facts["sha256"].items():
         _check(folder / name, digest)
-    # A module would be shared by the members otherwise, and hold the weights of the last one. A name is no path.
-    read = [load(folder / Path(name).name, module=copy.deepcopy(module)) for name in facts["ensemble"]]
+    # A module would be shared by the members otherwise, and hold the weights of the last one.
+    read = [load(folder / name, module=copy.deepcopy(module)) for name in names]
     network, task = as_one([member.network for member in read], [member.task for member in read])
     return Saved(network=network, task=task, facts=facts)
 

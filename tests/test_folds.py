@@ -14,6 +14,7 @@ import torch
 import finetune as ft
 import finetune.folds
 from finetune.cli import call
+from finetune.errors import RunFolderError
 from finetune.models.options import Backbone, LinearHead, MLPHead
 from finetune.saved import as_one
 from finetune.tasks.options import Classify, Regress, Tag
@@ -302,3 +303,12 @@ def test_a_class_that_begins_after_training_is_refused_with_its_name(few, tmp_pa
     words = ["fit", str(few), *QUICK_WORDS, "--order", "row", "--out", str(tmp_path / "run")]
     assert call(words) == 2
     assert "no training picture of stripes: its examples are all on the other side" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [[], [".."], ["."], ["a/b"], ["fold-9"], [""]])
+def test_members_that_are_no_folders_of_the_model_are_refused(folded, tmp_path, names):
+    shutil.copytree(folded.folder / "model", tmp_path / "model")
+    facts = json.loads((tmp_path / "model" / "finetune.json").read_text())
+    (tmp_path / "model" / "finetune.json").write_text(json.dumps(facts | {"ensemble": names}))
+    with pytest.raises(RunFolderError, match="no folders beside it"):
+        ft.load(tmp_path)

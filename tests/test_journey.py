@@ -197,6 +197,11 @@ def test_a_run_repeats_from_its_recipe(tuned, tmp_path, capsys):
     )
 
 
+def test_another_method_on_a_recipe_decides_anew_what_nobody_said(tuned, tmp_path):
+    again = ft.fit(recipe=tuned.folder, method="probe", out=tmp_path / "again", verbose=False)
+    assert again.facts["chosen"]["phase"] == "probe"
+
+
 def test_the_report_names_a_command_that_repeats_the_run(probed):
     assert f"finetune fit --recipe {probed.folder / 'recipe.json'}" in (probed.folder / "report.md").read_text()
 
@@ -311,6 +316,24 @@ def test_ctrl_c_leaves_a_run_that_can_be_used(textures, tmp_path, interrupting):
     pd.testing.assert_frame_equal(loaded.predict(textures / "rings"), model.predict(textures / "rings"))
     assert "stopped by its user" in (tmp_path / "run" / "report.md").read_text()
     assert len(rows_of(tmp_path / "run" / "metrics.csv")) <= 3
+
+
+def test_ctrl_c_while_the_final_fit_begins_keeps_what_validation_chose(parts, tmp_path, monkeypatch):
+    import finetune.training.transfer as room
+
+    made = []
+
+    def versions(*values, **words):
+        made.append(1)
+        if len(made) > 1:
+            raise KeyboardInterrupt
+        return real(*values, **words)
+
+    real = room.view_features
+    monkeypatch.setattr(room, "view_features", versions)
+    model = ft.fit(parts("train", "test"), **QUICK | {"method": "lp-ft", "epochs": 1, "views": 1}, out=tmp_path / "run")
+    assert len(made) == 2 and model.stopped and "test" in model.metrics
+    assert ft.load(tmp_path / "run").folder
 
 
 def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):

@@ -19,12 +19,13 @@ import numpy as np
 from PIL import Image
 
 from ..types import ImageSpec
+from .addresses import stamp
 from .examples import Examples
 from .kept import INDEX, Kept, crop_side, folder_size, kept_size
 
 Where = Literal["auto", "ram", "disk", "off"]
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when reading or resizing changes, so that pictures kept before are not taken for those kept after."""
 
 DISK_BYTES = 20 * 2**30
@@ -106,9 +107,9 @@ class PictureCache:
             # As much again for what the estimate misses; never so much that nothing is left for the rest of the run.
             folder = self._memory_folder() / str(len(self._kept))
             return Kept(folder, count, most=min(2 * need, max(0, 2 * (memory_room() - self._promised))))
-        if where == "disk":
+        if where == "disk" and (key := self._key(name)) is not None:
             root = Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "pictures"
-            folder = root / self._key(name)
+            folder = root / key
             folder.mkdir(parents=True, exist_ok=True)
             _make_room(root, folder, need)
             free = shutil.disk_usage(folder).free + folder_size(folder)
@@ -139,19 +140,23 @@ class PictureCache:
                 areas.append(math.prod(kept_size((image.height, image.width), side)))
         return int(len(rows) * spec.in_chans * (np.mean(areas) if areas else 2 * side**2))
 
-    def _key(self, name: str) -> str:
-        """A name for these pictures, in this order, prepared in this way; other files or times give another one."""
+    def _key(self, name: str) -> str | None:
+        """A name for these pictures, in this order, prepared in this way; other files or times give another one.
+
+        None where some may change unseen, as at a URL: what was kept of them in an earlier run would prove nothing.
+        """
         side = crop_side(self._spec, name)
         how: list[Any] = [FORMAT, side, name if side is None and name != "none" else "", self._spec.in_chans]
-        how += [self._spec.size, self._spec.interpolation, self._spec.resize]
+        how.append(self._spec.to_dict())
         how += [importlib.metadata.version(package) for package in ("pillow", "torch")]
         digest = hashlib.sha256(json.dumps(how).encode())
         for source in self._examples.table["source"]:
-            with contextlib.suppress(OSError):
-                known = Path(source).stat()
-                digest.update(f"{source}\0{known.st_size}\0{known.st_mtime_ns}\n".encode())
-                continue
-            digest.update(f"{source}\0\n".encode())
+            known: str | None = f"{source}\0"
+            with contextlib.suppress(OSError):  # one that is not there is named when it is read
+                known = stamp(source)
+            if known is None:
+                return None
+            digest.update(f"{known}\n".encode())
         return digest.hexdigest()[:32]
 
 

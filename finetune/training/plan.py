@@ -23,6 +23,7 @@ TUNE_RATE = (1e-4, 1e-2)
 
 # What "lp-ft" does by default, as measured on 243 pictures (docs/architecture.md).
 LP_FT_VIEWS = 4
+MOST_VIEWED = 5_000  # training pictures beyond which a head is fitted without views: they are variety enough
 TUNE_POLICY = "standard"
 TUNE_MIXUP = 0.4
 TUNE_EMA = 0.5
@@ -114,8 +115,8 @@ class Plan:
             angle; "auto" is then "light" for numbers too.
         sampler: "shuffle" takes each training picture once an epoch; "balanced" each class equally often, "sqrt" in
             proportion to the square root of its frequency, as many pictures in all. Of several labels the rarest
-            of a picture counts. A head that is fitted on features takes each picture once in any case. The metric to
-            monitor is then "balanced_accuracy": plain accuracy prefers weights that favour the frequent classes.
+            of a picture counts. A head that is fitted on features takes each picture once in any case. Say
+            monitor="balanced_accuracy" with it: plain accuracy prefers weights that favour the frequent classes.
         mixup: Alpha of mixup (Zhang et al. 2018, arXiv 1710.09412), which blends pictures and targets of a batch two
             by two in steps on pictures; 0 for none. By default 0.4 where "lp-ft" moves a backbone under classes or
             labels, since a head that fits its training pictures already would else only grow sure of itself.
@@ -208,6 +209,11 @@ class Plan:
                 + nearest(self.precision, PRECISIONS)
             )
         wrong += self._wrong_in_sampling()
+        if self.mirror_target == "negate" and any(phase.views for phase in self.phases):
+            wrong.append(
+                'Views of a phase on features are not negated with their pictures, as mirror_target="negate" asks. '
+                "Expected views=0 in the phases."
+            )
         if self.cache not in CACHES:
             wrong.append(f'Unknown cache "{self.cache}". Expected one of {", ".join(CACHES)}.')
         names = [phase.name for phase in self.phases]

@@ -11,7 +11,7 @@ from ..data.policies import policy
 from ..models.network import Network
 from .freeze import learning_stages
 from .machine import Machine
-from .plan import Phase, Plan
+from .plan import MOST_VIEWED, Phase, Plan
 
 
 def plan_rows(
@@ -73,13 +73,14 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         "rate": rate,
         "batch": batch,
         "norms": _norms(norms, moving),
-        "augment": _augment(phase, plan),
+        "augment": _augment(phase, plan, examples),
     }
 
 
-def _augment(phase: Phase, plan: Plan) -> str:
+def _augment(phase: Phase, plan: Plan, examples: int) -> str:
     if phase.on == "features":
-        versions = f", and of {phase.views} {phase.augment} versions of each picture" if phase.views else ""
+        views = phase.views and examples <= MOST_VIEWED
+        versions = f", and of {phase.views} {phase.augment} versions of each picture" if views else ""
         return f"features are computed once{versions}" if versions else "none (features are computed once)"
     mirrored = plan.mirror_target == "negate" and "mirror" in policy(phase.augment).does
     return f"{phase.augment}, and a mirrored target is negated" if mirrored else phase.augment

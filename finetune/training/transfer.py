@@ -19,13 +19,10 @@ from ..models.network import Network
 from ..tasks.base import HIGHER_IS_BETTER, Task
 from ..types import Stage
 from .offers import Candidate, Surroundings, add_row, write_state
-from .plan import Phase, Plan
+from .plan import MOST_VIEWED, Phase, Plan
 from .probe import HeadFit, Views, fit_head
 
 Say = Callable[[str], None]
-
-MOST_VIEWED = 5_000
-"""Training pictures beyond which a head is fitted without varied versions: they are variety enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +132,7 @@ def _fit_on_features(
     groups = list(lesson.examples.table["group"].iloc[lesson.train])
     views = None
     if phase.views and len(lesson.train) <= MOST_VIEWED:
+        say(f"  looking at {phase.views} {phase.augment} versions of each training picture")
         values = view_features(
             network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views,
             engine=plan.augment_engine, seed=plan.seed, batch_size=plan.batch_size, workers=around.machine.workers,

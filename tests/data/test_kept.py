@@ -2,7 +2,9 @@ import errno
 import os
 import pickle
 import sys
+import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +209,40 @@ def test_sets_for_other_networks_and_policies_are_kept_apart(root, home):
     for policy in ("light", "standard", "none", "documents"):
         run(table, "disk", policy=policy)
     assert len(list((home / "pictures").iterdir())) == 4
+
+
+def test_sets_for_other_crops_and_rims_are_kept_apart(root, home):
+    table = examples(root)
+    specs = [SPEC, replace(SPEC, crop_mode="squish"), replace(SPEC, crop_mode="pad")]
+    for spec in [*specs, replace(specs[-1], mean=(0.1,) * 3)]:
+        with PictureCache("disk", table, spec, say=print) as cache:
+            assert cache.kept("none", ROWS, epochs=2).get(0) is None
+            words = {"batch_size": 12, "train": False}
+            kept = cache.kept("none", ROWS, epochs=2)
+            (made,) = make_loader(table, np.arange(12), spec, kept=kept, **words)
+            (expected,) = make_loader(table, np.arange(12), spec, **words)
+            assert torch.equal(made.inputs, expected.inputs)
+
+
+def test_frames_and_members_of_a_file_that_changed_are_read_anew(tmp_path, home):
+    def archive(seed):
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            for name in "ab":
+                save(tmp_path / f"{name}.bmp", size=(20, 20), seed=seed)
+                (tmp_path / f"{name}.cls").write_text(name)
+                tar.add(tmp_path / f"{name}.bmp", f"{name}.bmp")
+                tar.add(tmp_path / f"{name}.cls", f"{name}.cls")
+        os.utime(tmp_path / "a.tar", ns=(seed, seed))
+        return read_examples(Data(source=str(tmp_path / "a.tar")), for_training=False)
+
+    made = []
+    for seed in (1, 2):
+        table = archive(seed)
+        with PictureCache("disk", table, SPEC, say=print) as cache:
+            kept = cache.kept("none", np.arange(2), epochs=2)
+            (batch,) = make_loader(table, np.arange(2), SPEC, batch_size=2, train=False, kept=kept)
+            made.append(batch.inputs)
+    assert not torch.equal(*made)
 
 
 def test_memory_is_given_back_also_after_an_error(root):

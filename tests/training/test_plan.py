@@ -123,3 +123,21 @@ def test_the_names_of_augmentations_are_those_of_the_transforms():
     from finetune.training.plan import POLICIES as named
 
     assert set(named) - {"auto"} == set(made)
+
+
+def test_views_of_a_negated_target_are_refused_and_never_made_by_a_method():
+    probe = Phase(name="p", learns="head", on="features", views=2, augment="light")
+    with pytest.raises(ConfigError, match="views=0"):
+        Plan(mirror_target="negate", phases=(probe,))
+    for method in ("probe", "lp-ft"):
+        made = Plan(method=method, views=4, mirror_target="negate").for_kind("number").build(pretrained=True)
+        assert made[0].views == 0
+    assert Plan(augment="none").build(pretrained=True)[0].views == 0
+
+
+def test_what_lp_ft_does_by_default_is_not_what_a_probe_does():
+    probe, tune = Plan().for_kind("class").build(pretrained=True)
+    assert probe.views > 0 and tune.ema > 0 and Plan().for_kind("class").mixup > 0
+    (alone,) = Plan(method="probe").for_kind("class").build(pretrained=True)
+    assert alone.views == 0 and Plan(method="probe").for_kind("class").mixup == 0
+    assert Plan().for_kind("number").mixup == 0
