@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 # "C:\pictures" is a drive: a scheme has two letters or more, and two slashes.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<frame>[1-9]\d{0,8})", re.DOTALL)
-_STRETCH = re.compile(r"(?P<file>.+?\.tar)#(?P<start>\d{1,18})\+(?P<size>\d{1,18})=(?P<name>.*)", re.DOTALL)
+_STRETCH = re.compile(r"(?P<file>.+?\.(?i:tar))#(?P<start>\d{1,18})\+(?P<size>\d{1,18})=(?P<name>.*)", re.DOTALL)
 _SECRET = re.compile(r"key|secret|token|sign|sig$|password|passwd|credential|auth|session", re.IGNORECASE)
 
 

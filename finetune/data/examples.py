@@ -21,6 +21,7 @@ from .listings import Listing, groups_from, part_of
 from .memory import list_memory
 from .options import Data
 from .packed import list_packed
+from .remote import is_own
 from .shards import list_shards
 from .tables import TABLES, list_table, read_table
 from .targets import parse_targets
@@ -102,9 +103,9 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
     if data.group_from:
         groups, note = groups_from(data.group_from, found.ids)
         notes.append(note)
-    elif not data.group and any("#frame=" in source for source in found.sources):
-        groups = [parse_address(source).file for source in found.sources]
-        notes.append("Frames of one file stay on one side of a split.")
+    if any("#frame=" in source for source in found.sources):
+        groups, together = _with_frames(groups, found.sources)
+        notes += together
     given = any(split is not None for split in found.splits)
     table = pd.DataFrame(
         {
@@ -117,8 +118,7 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
         }
     )
     if found.extra is not None:
-        clash = {column: f"{column}_" for column in found.extra.columns if column in COLUMNS}
-        table = pd.concat([table, found.extra.rename(columns=clash)], axis=1)
+        table = pd.concat([table, found.extra.rename(columns=_beside_ours(found.extra))], axis=1)
     table, repeated = _once(table)
     examples = Examples(
         table=table, kind=parsed.kind, arrays=found.arrays, notes=(*notes, *repeated), delimiter=parsed.delimiter
@@ -126,6 +126,31 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
     if for_training:
         _check_learnable(examples, data.source)
     return examples
+
+
+def _with_frames(groups: list[str | None], sources: list[str]) -> tuple[list[str | None], list[str]]:
+    """Gives frames of one file, and the file itself, one group where they have none; and a note where it did."""
+    addresses = [parse_address(source) for source in sources]
+    framed = {address.file for address in addresses if address.frame}
+    filled = [
+        printable(address.file) if group is None and address.file in framed else group
+        for group, address in zip(groups, addresses, strict=True)
+    ]
+    return filled, ["Frames of one file stay on one side of a split."] if filled != groups else []
+
+
+def _beside_ours(extra: pd.DataFrame) -> dict[str, str]:
+    """New names for the source's columns that are called as ours are: each with as many `_` as make it the only one."""
+    taken = {*COLUMNS, *extra.columns}
+    names: dict[str, str] = {}
+    for column in extra.columns:
+        if column in COLUMNS:
+            name = f"{column}_"
+            while name in taken:
+                name += "_"
+            names[column] = name
+            taken.add(name)
+    return names
 
 
 def _list_source(data: Data, for_training: bool) -> Listing:
@@ -190,7 +215,21 @@ def _list_remote(source: Any, data: Data) -> Listing:
         return list_shards(archives, data, str(source).rpartition("/")[0] if is_shards(source) else str(source))
     table, notes = read_table(source, no_header=data.no_header)
     found = list_table(table, data, data.root or str(source).rpartition("/")[0], printable(str(source)))
+    _refuse_own(found.sources, data)
     return replace(found, notes=[*notes, *found.notes])
+
+
+def _refuse_own(sources: list[str], data: Data) -> None:
+    """A table from elsewhere, which a stranger may have written, does not say what is read of this machine."""
+    if not is_remote(data.source) or is_own(str(data.source)):
+        return
+    # The root is the user's own word.
+    odd = [source for source in sources if is_own(source) and not (data.root and source.startswith(str(data.root)))]
+    if odd:
+        raise DataError(
+            f"{len(odd)} of {len(sources)} pictures that {printable(str(data.source))} names are on this machine: "
+            f"{listing(odd)}. Expected URLs of a server, or paths beside the table: download the table to use these."
+        )
 
 
 def _special_folder(root: Path, data: Data) -> Listing | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -175,12 +176,12 @@ def _names_files(path: Path) -> bool:
 
 
 def joined(found: Sequence[Listing], files: Sequence[Path], root: Path) -> Listing:
-    """The listings of an `imagefolder`, one a metadata file, as one; the parts are the folders that pictures lie in."""
-    ids = [
-        (file.parent / id).relative_to(root).as_posix()
-        for one, file in zip(found, files, strict=True)
-        for id in one.ids
-    ]
+    """The listings of an `imagefolder`, one a metadata file, as one; the parts are the folders that pictures lie in.
+
+    Raises:
+        DataError: Pictures outside of the folder.
+    """
+    ids = [id for one, file in zip(found, files, strict=True) for id in _ids_within(root, file, one.ids)]
     splits = [split for one in found for split in one.splits]
     tops = [id.split("/")[0].lower() for id in ids]
     if not any(splits) and all(top in PART_WORDS for top in tops):
@@ -195,3 +196,25 @@ def joined(found: Sequence[Listing], files: Sequence[Path], root: Path) -> Listi
         extra=pd.concat(extra, ignore_index=True) if len(extra) == len(found) else None,
         notes=list(dict.fromkeys(note for one in found for note in one.notes)),
     )
+
+
+def _ids_within(root: Path, file: Path, ids: Sequence[str]) -> list[str]:
+    """The ids of a metadata file's pictures relative to the whole folder; a downloaded one names nothing beside it."""
+    top, real = os.path.normpath(root), os.path.realpath(root)
+    paths = [Path(os.path.normpath(file.parent / id)) for id in ids]
+    # What is relative was found beside the metadata file, where links that lead out are not followed.
+    outside = [
+        f"{path} (row {row})"
+        for row, (path, id) in enumerate(zip(paths, ids, strict=True), start=1)
+        if not path.is_relative_to(top) or (Path(id).is_absolute() and not _leads_into(path, real))
+    ]
+    if outside:
+        raise DataError(
+            f"{len(outside)} of {len(ids)} pictures that {file} names lie outside of {root}: {listing(outside)}. "
+            f"Expected a file_name that is relative and stays inside: move the pictures, or remove these rows."
+        )
+    return [path.relative_to(top).as_posix() for path in paths]
+
+
+def _leads_into(path: Path, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(folder)

@@ -15,22 +15,23 @@ from pathlib import Path
 import numpy as np
 
 from ..files import replacing
+from .addresses import is_remote, parse_address
 
 KEPT_BYTES = 2**30
 """How much a cache may hold; the files unused for longest go first."""
 
 Stamp = tuple[str, int, int]
-"""A file's path, its size, and its time in nanoseconds."""
+"""A picture's address, and the size and the time in nanoseconds of the file that it is in."""
 
 Entry = tuple[int, int, np.ndarray]
 """The size and the time of a file, and the record of it."""
 
 
 def stamp_of(source: str | np.ndarray) -> Stamp | None:
-    """What tells whether a file is the one it was; None for an array, and for a file that is not there."""
-    if isinstance(source, str):
+    """What tells whether a picture is the one it was; None for an array, a URL, and a file that is not there."""
+    if isinstance(source, str) and not is_remote(source):
         with contextlib.suppress(OSError):
-            known = Path(source).stat()
+            known = Path(parse_address(source).file).stat()
             return source, known.st_size, known.st_mtime_ns
     return None
 
@@ -60,7 +61,7 @@ class Known:
                     os.utime(path)  # its last use, by which old files are told from needed ones
             for row in rows:
                 source, *stamp = stamps[row]
-                entry = entries.get(Path(source).name)
+                entry = entries.get(_place(source)[1])
                 if entry and list(entry[:2]) == stamp:
                     records[row] = entry[2]
                     known.add(row)
@@ -70,8 +71,8 @@ class Known:
         """Keeps some rows beside what is kept already of their folders."""
         for parent, mine in _by_folder({row: stamps[row] for row in rows if row in stamps}).items():
             path = self._path(parent)
-            entries = {name: entry for name, entry in self._load(path).items() if (Path(parent) / name).exists()}
-            entries |= {Path(stamps[row][0]).name: (*stamps[row][1:], records[row]) for row in mine}
+            entries = {name: entry for name, entry in self._load(path).items() if _counts(parent, name, entry)}
+            entries |= {_place(stamps[row][0])[1]: (*stamps[row][1:], records[row]) for row in mine}
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(
                     file,
@@ -108,5 +109,17 @@ class Known:
 def _by_folder(stamps: Mapping[int, Stamp]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for row, (source, *_) in stamps.items():
-        found.setdefault(str(Path(source).parent), []).append(row)
+        found.setdefault(_place(source)[0], []).append(row)
     return found
+
+
+def _place(source: str) -> tuple[str, str]:
+    """The folder of the file that a picture is in, and the picture's name there: that of the file and what follows."""
+    file = parse_address(source).file
+    return str(Path(file).parent), f"{Path(file).name}{source[len(file) :]}"
+
+
+def _counts(parent: str, name: str, entry: Entry) -> bool:
+    """Whether the file is as it was; else what an archive held before it was packed anew would be kept for good."""
+    stamp = stamp_of(str(Path(parent) / name))
+    return stamp is not None and stamp[1:] == entry[:2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,23 +20,31 @@ _PARTS: dict[Part | None, tuple[tuple[str, str], ...]] = {
     None: (("images", "labels"), ("x", "y")),
 }
 
+MOST_BYTES = 8 << 30
+"""How much an archive may say that its arrays have, unpacked; all of them are held in memory."""
+
 
 def list_packed(path: Path) -> Listing:
     """Reads all pictures of a `.npz` file, which then are in memory; never a pickle.
 
     Raises:
-        DataError: It is damaged, holds objects, or no pictures with a label each.
+        DataError: It is damaged, encrypted or too large, holds objects, or no pictures with a label each.
     """
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            found = {
-                part: (file[images], file[labels])
-                for part, pairs in _PARTS.items()
-                for images, labels in pairs
-                if images in file.files and labels in file.files
-            }
-            names = file.files
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, AttributeError, zipfile.BadZipFile) as error:
+        with path.open("rb") as raw:
+            _refuse_large(path, raw)
+            with np.load(raw, allow_pickle=False) as file:
+                found = {
+                    part: (_array(file, images), _array(file, labels))
+                    for part, pairs in _PARTS.items()
+                    for images, labels in pairs
+                    if images in file.files and labels in file.files
+                }
+                names = file.files
+    except DataError:
+        raise
+    # Of odd bytes zipfile, zlib and numpy's parser of headers raise nearly anything: RuntimeError, TokenError, ...
+    except Exception as error:
         raise DataError(f"{path} cannot be read as a NumPy archive: {error or type(error).__name__}.") from error
     if len(found) > 1:
         found.pop(None, None)
@@ -46,7 +54,7 @@ def list_packed(path: Path) -> Listing:
             f"test_...), x_train and y_train, or images and labels."
         )
     for part, (images, labels) in found.items():
-        if images.ndim not in (3, 4) or len(images) != len(labels) or not len(images):
+        if images.ndim not in (3, 4) or not labels.ndim or len(images) != len(labels) or not len(images):
             raise DataError(
                 f"{path}: the pictures of {part or 'all'} have shape {images.shape} and their labels {labels.shape}. "
                 f"Expected count x height x width (x channels), and one label a picture."
@@ -61,6 +69,25 @@ def list_packed(path: Path) -> Listing:
         folders=all(labels.dtype.kind in "iub" for _, labels in found.values()),
         arrays=pictures,
     )
+
+
+def _refuse_large(path: Path, raw: BinaryIO) -> None:
+    """Before anything is unpacked; zipfile unpacks no more of a member than is said here."""
+    with zipfile.ZipFile(raw) as members:
+        size = sum(member.file_size for member in members.infolist())
+    raw.seek(0)
+    if size > MOST_BYTES:
+        raise DataError(
+            f"{path} would have {size / 2**30:.1f} GiB unpacked, and all of it would be held in memory. Expected at "
+            f"most {MOST_BYTES / 2**30:g} GiB: save the pictures as files in folders."
+        )
+
+
+def _array(file: Any, name: str) -> np.ndarray:
+    found = file[name]
+    if not isinstance(found, np.ndarray):  # numpy hands out the bytes of a member that is none
+        raise ValueError(f"its member {name} is no array")
+    return found
 
 
 def _cells(path: Path, labels: np.ndarray) -> list[Any]:

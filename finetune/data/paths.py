@@ -29,7 +29,7 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
 
     Args:
         values: Paths as written: absolute or relative, with `/` or back-slashes, with or without extension, perhaps
-            with `#frame=N` behind; or URLs.
+            with `#frame=N` behind; members of archives as `clean.csv` names them, `PATH.tar#START+SIZE=NAME`; or URLs.
         root: What they are relative to: a folder, or a URL. A file that is not where its cell says is searched for
             under that folder by name, which finds `images/a.jpg` for `a`, and a path of the machine where the table
             was made. Links under it that lead out of it are not followed, as in folders.
@@ -44,15 +44,11 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
     sources: list[str] = []
     missing: list[str] = []
     for value in values:
-        path = value if is_remote(value) else index.find(value.strip())
-        frame = None
-        if path is None and "#" in value:
-            file, frame, *_ = parse_address(value.strip())
-            path = index.find(file) if frame else None
-        if path is None:
+        source = value if is_remote(value) else _source(value.strip(), index)
+        if source is None:
             missing.append(value)
         else:
-            sources.append(f"{path}#frame={frame}" if frame else path)
+            sources.append(source)
     links = f" {len(index.outside)} links that lead out of {index.root} were not followed." if index.outside else ""
     if missing:
         several = (
@@ -72,6 +68,20 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
     notes = [f"{index.searched} pictures were found by name under {index.root}."] if index.searched else []
     notes += [links.strip()] if links else []
     return Located(ids, sources, notes)
+
+
+def _source(value: str, index: _Index) -> str | None:
+    address = parse_address(value)
+    behind = value[len(address.file) :]
+    if address.start is not None:
+        # First, for a picture that lies about under the member's name is another one.
+        path = index.find(address.file)
+        return f"{path}{behind}" if path and path.lower().endswith(".tar") else None
+    path = index.find(value)
+    if path is None and address.frame:
+        path = index.find(address.file)
+        return path and f"{path}{behind}"
+    return path
 
 
 def _at_urls(values: Sequence[str], root: Path | str | None) -> Located:

@@ -20,6 +20,9 @@ SCHEMES = (
 )
 
 
+_OWN = ("file", "memory")
+
+
 def fetch(url: str, *, start: int | None = None, size: int = 0) -> bytes:
     """The bytes of a file at a URL, or a stretch of them, which is all that is then asked for.
 
@@ -123,8 +126,18 @@ def _status(error: Exception) -> int | None:
     return error.status if isinstance(error, aiohttp.ClientResponseError) else None
 
 
+def is_own(url: str) -> bool:
+    """Says whether a URL means what this machine itself has: its files, or what a program holds in memory."""
+    return _scheme(url) in _OWN
+
+
 def _is_http(url: str) -> bool:
-    return url.startswith(("http://", "https://"))
+    return _scheme(url) in ("http", "https")
+
+
+def _scheme(url: str) -> str:
+    scheme, slashes, _ = url.partition("://")
+    return scheme.lower() if slashes else ""
 
 
 def _system(url: str) -> tuple[Any, str]:
@@ -133,7 +146,7 @@ def _system(url: str) -> tuple[Any, str]:
     Raises:
         ConfigError: A package is missing, or it is no kind of storage that is known.
     """
-    if url.partition("://")[0].lower() not in SCHEMES:
+    if _scheme(url) not in SCHEMES:
         raise ConfigError(f"{printable(url)} is a URL of an unknown kind. Expected one of {', '.join(SCHEMES)}.")
     try:
         import fsspec
@@ -149,7 +162,7 @@ def _system(url: str) -> tuple[Any, str]:
             raise ConfigError(f"Reading {printable(url)} needs aiohttp: pip install 'finetune[remote]'") from None
         options = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=TIMEOUT, sock_read=TIMEOUT)}}
     try:
-        system, path = fsspec.core.url_to_fs(url, **options)
+        system, path = fsspec.core.url_to_fs(f"{_scheme(url)}://{url.partition('://')[2]}", **options)
     except ImportError as error:
         raise ConfigError(f"Reading {printable(url)} needs another package: {error}") from None
     return system, path

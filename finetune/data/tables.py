@@ -116,7 +116,8 @@ def _decimal_commas(table: pd.DataFrame) -> list[str]:
 
 def _json_lines(path: Path, text: str) -> pd.DataFrame:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # A string may hold U+2028 or U+0085 as they are, which splitlines takes for ends of lines.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -48,7 +48,7 @@ def find_archives(source: str | Path) -> list[str]:
     """
     text = str(source)
     if not is_shards(source):
-        found = list_under(text) if is_remote(text) else [str(path) for path in Path(text).rglob("*.tar")]
+        found = list_under(text) if is_remote(text) else [str(path) for path in Path(text).rglob("*.[tT][aA][rR]")]
         return sorted((name for name in found if name.lower().endswith(".tar")), key=natural_key)
     found = list(_braces(text))
     if is_remote(text):

@@ -1,5 +1,6 @@
 import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -164,6 +165,19 @@ def test_metadata_that_is_wrong_is_named(tmp_path, text):
         read_examples(Data(source=str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["../beside.png", "{}/beside.png"])
+def test_metadata_names_no_picture_outside_of_its_folder(tmp_path, name):
+    name = name.format(tmp_path)
+    class_folders(tmp_path / "set", kinds=("rings", "stripes"), count=2)
+    (tmp_path / "set/rings/0.png").rename(tmp_path / "beside.png")
+    cells = [(name, "a"), ("rings/1.png", "a"), ("stripes/0.png", "b")]
+    table(tmp_path / "set/metadata.csv", ("file_name", "label"), cells)
+    with pytest.raises(
+        DataError, match=r"1 of 3 pictures that .*metadata\.csv names lie outside .*beside\.png \(row 1\)"
+    ):
+        read_examples(Data(source=str(tmp_path / "set")))
+
+
 # NumPy archives
 
 
@@ -209,3 +223,42 @@ def test_an_archive_without_pictures_or_with_objects_is_refused(tmp_path):
     ):
         with pytest.raises(DataError, match=reason):
             read_examples(Data(source=str(tmp_path / f"{name}.npz")))
+
+
+def test_an_archive_that_is_damaged_or_encrypted_in_any_way_is_named(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, images=np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8), labels=np.arange(3))
+    whole = bytearray(file.read_bytes())
+    entry = whole.index(b"PK\1\2")
+    reasons = set()
+    # The flags and the method of the first member, in both of its headers; then single bytes of all kinds.
+    for changes in ({6: 1, entry + 8: 1}, {8: 99, entry + 10: 99}, *({at: 0xA5} for at in range(30, len(whole), 7))):
+        damaged = bytearray(whole)
+        for at, byte in changes.items():
+            damaged[at] = byte
+        file.write_bytes(damaged)
+        try:
+            read_examples(Data(source=str(file)))
+        except DataError as error:
+            assert "a.npz" in str(error)
+            reasons.add(type(error.__cause__).__name__)
+    assert {"RuntimeError", "NotImplementedError", "error"} <= reasons
+
+
+def test_a_header_that_is_no_python_and_a_member_that_is_no_array_are_refused(tmp_path):
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((3, 8, 8), np.uint8))
+    for name, content in (("t", buffer.getvalue().replace(b"}", b" ", 1)), ("m", b"text")):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as file:
+            file.writestr("images.npy", content)
+            file.writestr("labels.npy", buffer.getvalue())
+        with pytest.raises(DataError, match=rf"{name}\.npz cannot be read"):
+            read_examples(Data(source=str(tmp_path / f"{name}.npz")))
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((3, 99, 99), np.uint8), labels=np.arange(3))
+    monkeypatch.setattr("finetune.data.packed.MOST_BYTES", 20_000)
+    monkeypatch.setattr(np, "load", lambda *a, **k: pytest.fail("unpacked"))
+    with pytest.raises(DataError, match=r"a\.npz would have .* GiB unpacked"):
+        read_examples(Data(source=str(tmp_path / "a.npz")))

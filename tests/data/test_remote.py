@@ -252,3 +252,22 @@ def test_workers_that_were_forked_read_urls_too(site):
     spec = ImageSpec(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
     loader = make_loader(examples, np.zeros(len(examples), np.int64), spec, batch_size=4, train=False, workers=2)
     assert sorted(int(row) for batch in loader for row in batch.row) == list(range(len(examples)))
+
+
+def test_a_scheme_may_be_written_in_capitals(site):
+    root, url, _ = site
+    loud = url.replace("http", "HTTP")
+    np.testing.assert_array_equal(read_image(f"{loud}/rings/0.png"), read_image(root / "rings/0.png"))
+    with pytest.raises(DataError, match="a web server does not say"):
+        remote.list_under(loud)
+
+
+@pytest.mark.parametrize("cell", ["file:///etc/hostname", "FILE:///etc/hostname", "memory://p/0.png"])
+def test_a_table_from_a_server_names_nothing_of_this_machine(site, memory, cell):
+    root, url, _ = site
+    rows = [("rings/0.png", "a"), ("stripes/0.png", "b"), (cell, "b")]
+    table(root / "odd.csv", ("image", "label"), rows)
+    with pytest.raises(DataError, match=r"1 of 3 pictures .* are on this machine"):
+        read_examples(Data(source=f"{url}/odd.csv"))
+    for own in (Data(source=(root / "odd.csv").as_uri()), Data(source=str(root / "odd.csv"), root=url)):
+        assert len(read_examples(own)) == 3  # a table of this machine may

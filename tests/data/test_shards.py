@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from finetune.cli import call
 from finetune.data import loaders, samplers
 from finetune.data.addresses import stamp
+from finetune.data.clean import write_clean
 from finetune.data.examples import list_pictures, read_examples
+from finetune.data.looks import Looks
 from finetune.data.options import Data
 from finetune.data.readers import read_image
 from finetune.data.shards import shard_order
@@ -21,6 +23,8 @@ from finetune.data.tars import find_archives, index_tar, is_shards
 from finetune.errors import DataError, UnreadableError
 from finetune.types import ImageSpec
 from tests.made import QUICK_WORDS, class_folders
+
+from .pictures import save
 
 SPEC = ImageSpec(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
 
@@ -312,3 +316,35 @@ def test_listing_an_archive_gives_its_pictures(tmp_path, pictures):
     shards(tmp_path, pictures)
     assert is_shards(tmp_path / "data-000.tar") and not is_shards(tmp_path)
     assert len(list_pictures([tmp_path / "data-{000..001}.tar"])) == 16
+
+
+def test_an_archive_in_capitals_is_found_and_read(tmp_path, pictures):
+    shards(tmp_path, pictures, 1, "X.TAR")
+    for source in (tmp_path, tmp_path / "X.TAR"):
+        assert read_image(read(source).pictures()[0]).ndim == 3
+
+
+def test_members_that_a_clean_table_names_are_found_again(tmp_path, pictures):
+    examples = read(shards(tmp_path / "set", pictures, 1))
+    save(tmp_path / "set" / "0001.png")  # of a member's name, and not meant
+    reasons = [""] * len(examples)
+    rows = examples.table.assign(drop=False, reason=reasons, suggested_target=reasons, group="", split="")
+    write_clean(tmp_path / "clean.csv", rows)
+    again = read(tmp_path / "clean.csv")
+    assert again.table["source"].tolist() == examples.table["source"].tolist() and again.targets == examples.targets
+    (tmp_path / "set" / "data-000.tar").unlink()
+    with pytest.raises(DataError, match="24 of 24 pictures"):
+        read(tmp_path / "clean.csv", root=str(tmp_path / "set"))
+
+
+def test_looks_of_members_are_kept_until_the_archive_changes(tmp_path, pictures, monkeypatch):
+    root = tmp_path / "set"
+    examples = read(shards(root, pictures, 1))
+    fresh = Looks.of(examples, cache=tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr("finetune.data.readers.read_image", lambda *a, **k: pytest.fail("read again"))
+        again = Looks.of(examples, cache=tmp_path / "cache")
+    assert np.array_equal(fresh.digest, again.digest) and len(set(map(bytes, again.digest))) > 1
+    assert len(list((tmp_path / "cache" / "looks").iterdir())) == 1
+    turned = read(shards(root, pictures[::-1], 1))
+    assert np.array_equal(Looks.of(turned, cache=tmp_path / "cache").digest, Looks.of(turned, cache=tmp_path).digest)

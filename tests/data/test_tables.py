@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -212,3 +214,30 @@ def test_links_that_lead_out_of_the_root_are_not_followed_for_a_table(tmp_path, 
         source=pd.DataFrame([*rows, (str(secret / "a.jpg"), "dog")], columns=["image", "label"]), root=str(root)
     )
     assert len(read_examples(named)) == 4  # a place that the table itself names is as meant
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85"])
+def test_a_line_of_json_may_hold_any_sign_but_its_end(root, sign):
+    lines = [json.dumps({"path": f"img/{n}", "label": f"x{sign}{n}"}, ensure_ascii=False) for n in ("a.jpg", "c.png")]
+    assert read(write(root / "t.jsonl", "\r\n".join(lines))).targets == [f"x{sign}a.jpg", f"x{sign}c.png"]
+
+
+@pytest.mark.parametrize("name", ["id", "source", "target", "group", "split"])
+def test_a_column_with_our_name_takes_that_of_no_other(root, name):
+    frame = pd.DataFrame({"path": ["img/a.jpg", "img/b.JPG"], "dx": ["x", "y"], name: [7, 8], f"{name}_": [1, 2]})
+    table = read(frame, root=str(root), image="path", target="dx").table
+    assert table.columns.is_unique and list(table[f"{name}__"]) == [7, 8] and list(table[f"{name}_"]) == [1, 2]
+
+
+def test_frames_without_a_given_group_stay_with_their_file(root):
+    cells = ["img/a.jpg", "img/a.jpg#frame=2", "img/b.JPG#frame=1", "img/b.JPG#frame=2", "img/c.png"]
+    frame = pd.DataFrame({"path": cells, "dx": list("xxyyy"), "who": ["", None, "p", "", ""]})
+    groups = list(read(frame, root=str(root), group="who").table["group"])
+    assert groups == [str(root / "img/a.jpg")] * 2 + ["p", str(root / "img/b.JPG"), None]
+
+
+def test_a_group_made_from_a_url_carries_no_password():
+    url = "https://me:hidden@host/scan.dcm?token=hidden"
+    frame = pd.DataFrame({"path": [f"{url}#frame=1", f"{url}#frame=2"], "dx": ["x", "y"]})
+    groups = set(read(frame).table["group"])
+    assert len(groups) == 1 and "hidden" not in groups.pop()
