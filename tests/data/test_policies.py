@@ -215,7 +215,7 @@ FIXED = {
 }
 # OpenCV keeps the hue of 8 bits in steps of 2 degrees; the libraries' tables for equalising differ by an entry, the
 # less the more pixels there are; all others round differently by a level, and by more where they round twice.
-LEVELS = {"hue": 10, "equalize": 5, "saturation": 3, "contrast": 2}
+LEVELS = {"hue": 10, "equalize": 5, "saturation": 3, "contrast": 2, "warp": 2}
 
 
 @pytest.mark.parametrize("chans", [1, 3, 5])

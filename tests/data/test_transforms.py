@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import timm.data
+from packaging.version import Version
 from PIL import Image
 
 from finetune.data.policies import ENGINES, POLICIES, Policy
@@ -37,6 +38,8 @@ def test_evaluation_is_timms_own(shape, crop_pct, interpolation):
 @pytest.mark.parametrize("size", [(96, 96), (64, 96), (96, 60)])
 @pytest.mark.parametrize("shape", [(96, 96), (150, 200), (200, 133), (40, 52), (480, 96), (97, 99)])
 def test_every_crop_mode_is_timms_own(shape, size, crop_mode):
+    if crop_mode == "crop" and size[0] != size[1] and Version(timm.__version__) < Version("1.0.31"):
+        pytest.skip("timm resized otherwise for inputs that are not square before 1.0.31")
     for crop_pct, interpolation in ((0.9, "bicubic"), (1.0, "bilinear")):
         check_timm(shape, size, crop_pct, interpolation, crop_mode)
 
