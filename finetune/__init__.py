@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
     from .training.freeze import frozen as frozen
+    from .training.methods import Method as Method
+    from .training.methods import list_methods as list_methods
+    from .training.phase import Phase as Phase
     from .training.phases import run_phases as run_phases
-    from .training.plan import Phase as Phase
     from .training.plan import Plan as Plan
     from .training.rates import param_groups as param_groups
 
@@ -53,8 +55,9 @@ _PLACES = {
     "ImageRegressor": "estimator",
     "LinearHead": "models.options",
     "MLPHead": "models.options",
+    "Method": "training.methods",
     "Model": "model",
-    "Phase": "training.plan",
+    "Phase": "training.phase",
     "Plan": "training.plan",
     "Recipe": "recipe",
     "Regress": "tasks.options",
@@ -67,6 +70,7 @@ _PLACES = {
     "fit": "fit",
     "frozen": "training.freeze",
     "list_backbones": "models.backbones",
+    "list_methods": "training.methods",
     "load": "model",
     "param_groups": "training.rates",
     "read_recipe": "recipe",
