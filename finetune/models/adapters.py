@@ -52,7 +52,7 @@ class _Adapted:
         """Of a weight of n rows: A as (blocks * rank, columns), and alpha / rank * B as (n, blocks * rank)."""
         down, up = self._parameters[name + _DOWN], self._parameters[name + _UP]
         blocks = down.shape[0] // up.shape[1]
-        return down, self.lora_scale * torch.block_diag(*up.chunk(blocks))
+        return down, self.lora_scale * torch.block_diag(*up.chunk(blocks))  # type: ignore[no-untyped-call]
 
     def lora_sum(self, name: str) -> Tensor:
         """The weight with its update."""
@@ -78,14 +78,14 @@ def _convolution(self: Any, inputs: Tensor) -> Tensor:
 
 # Subclasses of these may standardise or pad in a forward of their own, which the weight as a sum serves as it is.
 _FORWARDS = {nn.Linear: _linear, nn.Conv2d: _convolution}
-# Products apart read and write all inputs and answers once more; the sum costs the gradient of the whole weight. Which is
+# Products apart read and write inputs and answers once more; the sum costs the gradient of the whole weight. Which is
 # less depends on the multiplications for each number that goes in or out. Measured on linear layers, one core of a CPU:
-# of 20 such, a step apart took 2.2 times as long as one by the sum; of 153, 1.14; of 307, .92; of 614, .79 times.
+# with 20 of them a step apart took 2.2 times as long as one by the sum; with 153, 1.14; 307, .92; 614, .79 times.
 _APART = 256
 
 
 @functools.cache
-def _adapted(plain: type[nn.Module], names: tuple[str, ...], apart: bool) -> type[nn.Module]:
+def _adapted(plain: Any, names: tuple[str, ...], apart: bool) -> type[nn.Module]:
     """The class of a layer of class `plain` with adapters on the weights of these names.
 
     Args:
