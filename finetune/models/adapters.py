@@ -101,7 +101,7 @@ def _adapted(plain: Any, names: tuple[str, ...], apart: bool) -> type[nn.Module]
     return made
 
 
-def _blank(plain: type[nn.Module], names: tuple[str, ...], apart: bool) -> nn.Module:
+def _blank(plain: Any, names: tuple[str, ...], apart: bool) -> nn.Module:
     cls = _adapted(plain, names, apart)
     return cls.__new__(cls)
 
@@ -181,7 +181,8 @@ def add_lora(network: Network, *, rank: int = 8, alpha: float = 16.0, seed: int 
             _register(layer, name, rank, _blocks(whole), random)
             made[f"body.{whole}"] = (f"body.{whole}{_DOWN}", f"body.{whole}{_UP}")
         layer.lora_scale = alpha / rank  # type: ignore[assignment]
-        layer.__class__ = _adapted(type(layer), names, _pays_apart(layer))
+        plain: Any = type(layer)
+        layer.__class__ = _adapted(plain, names, _pays_apart(layer))
     network.stages = tuple(
         replace(stage, parameters=tuple(n for name in stage.parameters for n in (name, *made.get(name, ()))))
         for stage in network.stages
@@ -200,7 +201,6 @@ def merge_lora(network: Network) -> None:
     """
     layers = _adapted_layers(network)
     for layer in layers:
-        assert layer.plain is not None  # noqa: S101
         for name in layer.adapted_names:
             with torch.no_grad():
                 layer._parameters[name].copy_(layer.lora_sum(name))
