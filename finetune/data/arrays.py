@@ -51,8 +51,10 @@ def read_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
         raise UnreadableError("it cannot be decoded with all its bits: the file is damaged, or of a rare kind")
     if array.ndim == 2:
         return array[..., None]
-    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}[array.shape[2]]
-    return np.ascontiguousarray(array[..., order])
+    blue = array[..., 0].copy()  # in place: a copy in the other order would be as large again
+    array[..., 0] = array[..., 2]
+    array[..., 2] = blue
+    return array
 
 
 def tiff_size(content: bytes) -> tuple[int, int]:
