@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UnreadableError
-from .arrays import check_bytes
+from .arrays import PNG, check_bytes
 
 MOST_PIXELS = 120_000_000
 """Larger than what cameras give; with all copies that decoders make it stays below 2 GiB."""
@@ -24,7 +24,6 @@ STRIP = 1 << 22
 DEFLATED = 1032
 """The most bytes that one byte of a PNG can stand for (zlib's documentation, "Maximum Compression Factor")."""
 
-PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
