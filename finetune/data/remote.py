@@ -94,9 +94,7 @@ class _Telling:
         except Exception as error:
             reason = why(error, self._url)
             if "range" in str(error).lower():
-                reason = (
-                    "its server gives no ranges, and then it can only be read from the beginning: download it first"
-                )
+                reason = "its server gives no ranges, so that it can only be read from the beginning: download it first"
             raise DataError(f"{printable(self._url)} cannot be read: {reason}.") from None
 
     def seek(self, place: int, whence: int = 0) -> int:
