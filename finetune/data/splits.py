@@ -208,9 +208,8 @@ def _order_notes(part: np.ndarray, how: _How, units: int) -> list[str]:
     if how.moment is not None:
         notes.append("The parts follow each other in time: train is the earliest, what is measured is later.")
     elif how.sequences:
-        notes.append(
-            f"{units} stretches of neighbours, of {counted(len(how.sequences), 'sequence')}, were dealt out to the parts."
-        )
+        of = counted(len(how.sequences), "sequence")
+        notes.append(f"{units} stretches of neighbours, of {of}, were dealt out to the parts.")
     left = int((part == "").sum())
     if left:
         notes.append(f"{left} examples within {how.gap} of a border between two parts were left out.")

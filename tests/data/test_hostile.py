@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from pathlib import Path
 
@@ -24,7 +23,7 @@ SECONDS = 10
 
 # Reads what it is sent, one file after another, and answers each with a line; an alarm or the kernel ends it.
 READER = f"""
-import json, resource, signal, struct, sys, warnings
+import json, resource, signal, struct, sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy, PIL.Image, cv2, pydicom, pydicom.pixels, pydicom.encaps
 from finetune.data.readers import read_image
@@ -39,6 +38,7 @@ while True:
     if not head:
         break
     content = sys.stdin.buffer.read(struct.unpack("<Q", head)[0])
+    start = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, int(sys.argv[1]))  # of processor time: others may use the machine too
     signal.alarm(30 * int(sys.argv[1]))
     try:
@@ -50,7 +50,7 @@ while True:
         said = ["other", repr(error)]
     signal.setitimer(signal.ITIMER_PROF, 0)
     signal.alarm(0)
-    print(json.dumps(said), flush=True)
+    print(json.dumps([*said, time.process_time() - start]), flush=True)
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 if held:  # there it may be that of the process that started this one
     most = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -64,6 +64,7 @@ class Reader:
     def __init__(self, seconds: int = SECONDS) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.seconds = seconds
+        self.spent = 0.0  # processor time of the last answer
 
     def ask(self, content: bytes) -> list[str]:
         if self.process is None:
@@ -87,7 +88,8 @@ class Reader:
             said = self.log.read()[-300:]
             self.log.close()
             return ["died", f"exit code {process.returncode}: {said!r}"]
-        return json.loads(line)
+        *said, self.spent = json.loads(line)
+        return said
 
     def close(self) -> int:
         """Ends it; returns the most memory it held, in KiB."""
@@ -261,10 +263,9 @@ def claims() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["PNG", "PNG of 16 bits", "GIF", "TIFF", "NPY", "DICOM"])
 def test_a_header_that_claims_an_enormous_picture_is_refused_at_once(reader, name):
-    start = time.perf_counter()
     kind, why = reader.ask(claims()[name])
     assert kind == "refused" and "too many pixels" in why
-    assert time.perf_counter() - start < 2
+    assert reader.spent < 2
 
 
 def test_a_part_of_a_deep_png_that_claims_a_gigabyte_gets_no_room():
@@ -283,9 +284,8 @@ def test_a_part_of_a_deep_png_that_claims_a_gigabyte_gets_no_room():
 def test_of_many_frames_the_first_alone_is_decoded(reader, kind):
     frames = [Image.new("RGB", (64, 64), (n % 256, n // 256, 0)) for n in range(1500)]
     content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-    start = time.perf_counter()
     assert reader.ask(content)[0] == "read"
-    assert time.perf_counter() - start < 2
+    assert reader.spent < 2
 
 
 def largest() -> dict[str, list[bytes]]:
