@@ -1,4 +1,4 @@
-"""Training pictures a second and core beside torchvision and timm, and what the faster ways do to the pixels.
+"""Training pictures a second and core beside torchvision, timm and fastai, and what the faster ways do to the pixels.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/reading.py FOLDER [--weights FILE] [--count 200] [--rounds 5]
 
@@ -6,7 +6,8 @@ FOLDER holds pictures; they are re-encoded as JPEGs of 500x400, quality 90, in a
 normalised float batches of 32 with the same augmentation: crop of 60 % or more to 224 pixels with an antialiased
 bilinear kernel, flip, and in 8 of 10 light and colour. All run in this process without workers on one thread, in turn;
 a figure is the median of the rounds by processor time, which other processes on the machine disturb least, with the
-extremes, and by the clock. fastai is not among them: see the output.
+extremes, and by the clock. fastai takes part where it can be imported (2.8.12 needs fastprogress below 1.1); it does
+flip, light and colour to whole batches.
 
 "off" decodes in each epoch; "first epoch" decodes and keeps; "later epochs" reads what was kept.
 """
@@ -98,6 +99,25 @@ def timm_loop(folder: Path) -> Loop:
     return lambda: (inputs for inputs, _ in loader)
 
 
+def fastai_loop(folder: Path) -> Loop | None:
+    try:
+        from fastai.vision import augment
+        from fastai.vision.data import ImageDataLoaders
+    except ImportError as error:
+        print(f"fastai was left out: {error}")
+        return None
+    loaders = ImageDataLoaders.from_folder(
+        folder, valid_pct=0.01, bs=32, num_workers=0, device=torch.device("cpu"),
+        item_tfms=augment.RandomResizedCrop(224, min_scale=SCALE[0]),
+        batch_tfms=[
+            augment.Flip(p=0.5), augment.Brightness(max_lighting=LIGHT, p=OFTEN),
+            augment.Contrast(max_lighting=LIGHT, p=OFTEN), augment.Saturation(max_lighting=LIGHT, p=OFTEN),
+            augment.Hue(max_hue=HUE, p=OFTEN), augment.Normalize.from_stats(MEAN, STD, cuda=False),
+        ],
+    )  # fmt: skip
+    return lambda: (batch[0].as_subclass(torch.Tensor) for batch in loaders.train)
+
+
 def timed(loop: Loop) -> tuple[float, float]:
     """Pictures a second, by processor and by clock."""
     cpu, wall, count = time.process_time(), time.perf_counter(), 0
@@ -128,6 +148,8 @@ def speed(sources: list[str], root: Path, rounds: int) -> None:
         return warm.setdefault("set", Kept(root / "warm", count, most=2**40))
 
     loops = torchvision_loops(folder) | {"timm": timm_loop(folder)}
+    if (loop := fastai_loop(folder)) is not None:
+        loops["fastai"] = loop
     peers = set(loops)
     loops |= {
         "finetune, off": ours(folder, lambda count: None), "finetune, first epoch": ours(folder, fresh),
@@ -141,7 +163,6 @@ def speed(sources: list[str], root: Path, rounds: int) -> None:
             rates[name].append(timed(loop))
     best = max(peers, key=lambda name: statistics.median(rate for rate, _ in rates[name]))
     base, base_wall = (statistics.median(column) for column in zip(*rates[best], strict=True))
-    print("fastai was left out: 2.8 with its current parts fails while it sets up its loaders (fasttransform 0.0.5)")
     decoder = decode_jpeg(Image.open(next(folder.glob("*/*.jpg"))))
     print(f"{len(sources)} JPEGs of 500x400, {rounds} rounds in turn, {torch.get_num_threads()} thread, "
           f"simplejpeg {'in use' if decoder is not None else 'not installed'}; pictures a second")  # fmt: skip

@@ -51,7 +51,8 @@ def check_command(
     found = check(source, augment=augment, labelled=labelled, batch_size=batch_size, accelerator=accelerator,
                   verbose=Console(stderr=True), **{k: v for k, v in words.items() if v is not None})  # fmt: skip
     page = found.write(out, overwrite=overwrite)
-    lines = [found.fine, found.verdict, f"The page is {page}."]
+    mix = [f.sentence for f in found.findings if f.what in ("balance", "groups") and f.severity == "fine"]
+    lines = [*mix, found.fine, found.verdict, f"The page is {page}."]
     if write_clean is not None:
         lines.append(f"To fit on the cleaned-up table: {found.write_clean(write_clean, overwrite=overwrite)}")
     if as_json:

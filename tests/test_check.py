@@ -154,6 +154,8 @@ def test_exit_codes_say_whether_something_must_be_decided_and_json_stands_alone(
     assert json.loads(capsys.readouterr().out)["examples"] == 48
     assert cli.call(["check", str(dirty[0]), "--out", str(tmp_path / "b")]) == 1
     assert "To be decided: unreadable" in capsys.readouterr().out
+    assert cli.call(["check", str(clean[0]), "--out", str(tmp_path / "d")]) == 0
+    assert "2 classes: " in (shown := capsys.readouterr().out) and " 24" in shown
     assert cli.call(["check", str(tmp_path / "nowhere"), "--out", str(tmp_path / "c")]) == 2
     assert cli.call(["check", str(clean[0]), "--out", str(tmp_path / "a")]) == 2  # holds the first check
     assert cli.call(["check", str(clean[0]), "--epochs", "3"]) == 2

@@ -15,6 +15,7 @@ MOST_BYTES = 1 << 30
 """The largest picture, decoded, that is taken for honest."""
 
 NPY = b"\x93NUMPY"
+PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*")
 
 
@@ -45,14 +46,30 @@ def read_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
     import cv2
 
     check_bytes((size[1], size[0], 4), 4)
+    if content.startswith(PNG):
+        _check_chunks(content)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would print is raised here
     array: np.ndarray | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.shape[:2] != size[::-1] or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise UnreadableError("it cannot be decoded with all its bits: the file is damaged, or of a rare kind")
     if array.ndim == 2:
         return array[..., None]
-    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}[array.shape[2]]
-    return np.ascontiguousarray(array[..., order])
+    blue = array[..., 0].copy()  # in place: a copy in the other order would be as large again
+    array[..., 0] = array[..., 2]
+    array[..., 2] = blue
+    return array
+
+
+def _check_chunks(content: bytes) -> None:
+    """Refuses a PNG with a chunk longer than what is left of it: OpenCV makes room for what a length claims."""
+    at = len(PNG)
+    while at + 8 <= len(content):
+        length, name = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        at += 12 + length
+        if at > len(content):
+            raise UnreadableError(f"it is cut off or damaged: its part {name!r} claims {length} bytes")
+        if name == b"IEND":
+            return
 
 
 def tiff_size(content: bytes) -> tuple[int, int]:

@@ -101,7 +101,7 @@ def _check_header(dataset: Dataset) -> None:
             f"it is DICOM without a picture{f' ({kind})' if kind else ''}: its header has no {listing(missing)}"
         )
     rows, columns, samples, bits = (int(dataset[name].value) for name in (*_NEEDED[:2], _NEEDED[3], _NEEDED[2]))
-    if rows * columns * samples * max(bits, 32) // 8 > MOST_BYTES:
+    if rows * columns * max(samples, 4) * max(bits, 32) // 8 > MOST_BYTES:  # shown as colour, and copied once
         raise UnreadableError(
             f"it claims too many pixels to be decoded safely: {columns} x {rows} of {samples} sample(s)"
         )

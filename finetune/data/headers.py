@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from PIL import ExifTags, Image
 
 from .examples import Examples
-from .readers import FORMATS, ORIENTATION, read_ahead
+from .pixels import ORIENTATION
+from .readers import FORMATS, read_ahead
 
 NAMED = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),

@@ -15,10 +15,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, FinetuneError, UnreadableError, listing
 from .addresses import is_remote, parse_address, printable
-from .arrays import NPY, TIFF, is_deep, read_deep, read_npy, tiff_size
+from .arrays import NPY, TIFF, check_bytes, is_deep, read_deep, read_npy, tiff_size
 from .decode import decode_jpeg
 from .dicom import is_dicom, read_dicom
 from .examples import Examples
+from .pixels import check_claims, fit, from_pil, scaled, turn, turned, without_alpha
 from .remote import fetch
 
 T = TypeVar("T")
@@ -29,16 +30,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"
 
 IN_MEMORY = 64 << 20  # a larger file is left to its decoder, which may not need all of it
 HEAD = 132  # bytes at the beginning that tell DICOM and NumPy from the rest
-ORIENTATION = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(
@@ -60,31 +51,35 @@ def read_image(
         UnreadableError: Why it cannot be read; the message names no file.
     """
     if isinstance(source, np.ndarray):
-        return _fit(_scaled(source if source.ndim == 3 else source[..., None]), in_chans)
+        return fit(scaled(source if source.ndim == 3 else source[..., None]), in_chans)
     if isinstance(source, Image.Image):
-        return _from_pil(source.copy(), in_chans)
+        return from_pil(source.copy(), in_chans)
     try:
-        opened, head, frame = _opened(source)
+        opened, head, size, frame = _opened(source)
         # Before PIL is asked: DICOM may begin like a TIFF.
         if is_dicom(head):
-            return _fit(read_dicom(_content(opened, whole=False), frame=frame), in_chans)
+            return fit(read_dicom(_content(opened, whole=False), frame=frame), in_chans)
         if head.startswith(NPY):
             array = read_npy(_content(opened, whole=False))
-            return _fit(_scaled(array if array.ndim == 3 else array[..., None]), in_chans)
+            return fit(scaled(array if array.ndim == 3 else array[..., None]), in_chans)
         try:
             with Image.open(opened, formats=FORMATS) as image:
+                check_claims(image, head, size)
                 if in_chans == 3 and (pixels := _quickly(image, shrink_to)) is not None:
                     return pixels
                 if shrink_to:
                     image.draft(image.mode, (shrink_to, shrink_to))
                 if frame:
                     image.seek(frame - 1)
-                return _deep(opened, image, in_chans) if is_deep(image) else _from_pil(image, in_chans)
+                    check_claims(image, b"", size)
+                return _deep(opened, image, in_chans) if is_deep(image) else from_pil(image, in_chans)
         except UnidentifiedImageError:
             if not head.startswith(TIFF):
                 raise
             content = _content(opened, whole=True)
-            return _fit(_scaled(read_deep(content, tiff_size(content))), in_chans)
+            width, height = tiff_size(content)
+            check_bytes((height, width, 4), 8)  # floats, which are held twice
+            return fit(scaled(read_deep(content, (width, height))), in_chans)
     except FinetuneError:
         raise
     except UnidentifiedImageError:
@@ -96,8 +91,8 @@ def read_image(
         raise UnreadableError(f"it cannot be decoded: {_first_line(error)}") from error
 
 
-def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int | None]:
-    """What to read, how it begins, and which frame of it."""
+def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int, int | None]:
+    """What to read, how it begins, its length, and which frame of it."""
     frame = None
     if isinstance(source, (str, Path)):
         address = parse_address(str(source))
@@ -108,7 +103,7 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int |
             path, size = _regular(Path(address.file))
             with path.open("rb") as file:
                 if address.start is None and size > IN_MEMORY:
-                    return path, file.read(HEAD), frame
+                    return path, file.read(HEAD), size, frame
                 # At once: decoders that read a file by themselves do so in small pieces.
                 file.seek(address.start or 0)
                 source = file.read(-1 if address.start is None else address.size)
@@ -116,7 +111,7 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int |
                 raise UnreadableError(f"the archive ends {address.size - len(source)} bytes before this picture does")
     if not source:
         raise UnreadableError("it is empty (0 bytes)")
-    return io.BytesIO(source), source[:HEAD], frame
+    return io.BytesIO(source), source[:HEAD], len(source), frame
 
 
 def _regular(path: Path) -> tuple[Path, int]:
@@ -145,113 +140,20 @@ def _deep(opened: io.BytesIO | Path, image: Image.Image, in_chans: int) -> np.nd
     """A picture of 16 bits a channel with all of them; PIL knows which way up it stands."""
     if image.tell():
         raise UnreadableError("its colours have 16 bits, of which only the first frame can be read")
-    array = _scaled(read_deep(_content(opened, whole=True), image.size))
-    if in_chans in (1, 3) and array.shape[2] == 4:
-        array = array[..., :3] * array[..., 3:] + (1 - array[..., 3:])
-    how = None if image.format == "TIFF" else _turn(image)  # a TIFF comes upright
-    return _fit(array if how is None else _turned(array, how), in_chans)
+    array = read_deep(_content(opened, whole=True), image.size)
+    array = without_alpha(array) if in_chans in (1, 3) and array.shape[2] == 4 else scaled(array)
+    how = None if image.format == "TIFF" else turn(image)  # a TIFF comes upright
+    return fit(array if how is None else turned(array, how), in_chans)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _from_pil(image: Image.Image, in_chans: int) -> np.ndarray:
-    image.load()
-    image = _upright(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        array = np.asarray(image)[..., None]
-        return _fit(_scaled(array if image.mode == "F" else _sixteen_bits(array)), in_chans)
-    if in_chans not in (1, 3):
-        bands = np.asarray(image)
-        if image.mode == "P" or bands.ndim != 3 or bands.shape[2] != in_chans:
-            raise UnreadableError(f"it has {len(image.getbands())} channel(s) ({image.mode}), expected {in_chans}")
-        return bands
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        # On white, as it is seen on a page: what lies under transparent pixels is often black, or rubbish.
-        solid = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid).convert("RGB")
-    array = np.asarray(image.convert("L" if in_chans == 1 else "RGB"))
-    return array[..., None] if in_chans == 1 else array
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    how = _turn(image)
-    return image if how is None else image.transpose(how)
-
-
 def _quickly(image: Image.Image, shrink_to: int | None) -> np.ndarray | None:
     # The format comes first: asked for its header, a PNG would be decoded by PIL, which cuts 16 bits to 8.
-    upright = image.format in ("JPEG", "MPO") and _turn(image) is None
+    upright = image.format in ("JPEG", "MPO") and turn(image) is None
     return decode_jpeg(image, shrink_to) if upright else None
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    try:
-        return UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken header says nothing about the picture, and must not cost it
-        return None
-
-
-def _turned(array: np.ndarray, how: Image.Transpose) -> np.ndarray:
-    turn = Image.Transpose
-    if how in (turn.TRANSPOSE, turn.ROTATE_270, turn.TRANSVERSE, turn.ROTATE_90):
-        array = array.swapaxes(0, 1)
-    if how in (turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.ROTATE_270, turn.TRANSVERSE):
-        array = array[:, ::-1]
-    if how in (turn.FLIP_TOP_BOTTOM, turn.ROTATE_180, turn.ROTATE_90, turn.TRANSVERSE):
-        array = array[::-1]
-    return np.ascontiguousarray(array)
-
-
-def _sixteen_bits(array: np.ndarray) -> np.ndarray:
-    """What PIL reads from a file of 16 bits, which it may hold in 32."""
-    low, high = int(array.min(initial=0)), int(array.max(initial=0))
-    if low < 0 or high > 65535:
-        raise UnreadableError(f"its values go from {low} to {high}, expected 0..255 (8 bits) or 0..65535 (16 bits)")
-    return array.astype(np.uint16)
-
-
-def _scaled(array: np.ndarray) -> np.ndarray:
-    """Any number type to uint8 in 0..255 or float32 in 0..1."""
-    if array.ndim != 3 or 0 in array.shape:
-        raise UnreadableError(f"its shape is {array.shape}, expected height x width (x channels)")
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    kind = array.dtype.kind
-    if kind == "u" and array.dtype.itemsize == 2:
-        # Scaled by the type and not by the picture's own range: brightness must mean the same in each.
-        shares: np.ndarray = np.divide(array, np.float32(65535), dtype=np.float32)
-        return shares
-    if kind not in "iuf":
-        raise UnreadableError(f"it holds {array.dtype}, expected uint8, uint16 or float in 0..1")
-    low, high = float(array.min()), float(array.max())
-    if kind == "f" and low >= 0 and high <= 1:
-        return array.astype(np.float32)
-    if kind != "f" and low >= 0 and high <= 255:
-        return array.astype(np.uint8)
-    raise UnreadableError(
-        f"its values are {array.dtype} from {low:g} to {high:g}, which can mean several things: give uint8 (0..255), "
-        "uint16 (0..65535) or float in 0..1"
-    )
-
-
-def _fit(array: np.ndarray, in_chans: int) -> np.ndarray:
-    """As many channels as asked for, where that has one meaning."""
-    channels = array.shape[2]
-    if channels == in_chans:
-        return array
-    if array.dtype == np.uint8 and channels in (1, 2, 3, 4) and in_chans in (1, 3):
-        mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-        plain = array[..., 0] if channels == 1 else array
-        return _from_pil(Image.fromarray(np.ascontiguousarray(plain), mode), in_chans)
-    if channels == 1 and in_chans == 3:
-        return np.repeat(array, 3, axis=2)
-    if channels == 3 and in_chans == 1:
-        return (array @ np.array([0.299, 0.587, 0.114], np.float32))[..., None].astype(np.float32)
-    raise UnreadableError(f"it has {channels} channel(s), expected {in_chans}")
 
 
 def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 64) -> Iterator[R]:

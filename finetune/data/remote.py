@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..errors import ConfigError, DataError, UnreadableError
 from .addresses import printable
@@ -78,7 +78,33 @@ def open_seekable(url: str) -> BinaryIO:
         raise
     except Exception as error:
         raise DataError(f"{printable(url)} cannot be opened: {why(error, url)}.") from None
-    return file
+    return cast("BinaryIO", _Telling(file, url))
+
+
+class _Telling:
+    """A file at a URL whose reads fail as ours do: a server may say only then that it gives no stretches."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self._file = file
+        self._url = url
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except Exception as error:
+            reason = why(error, self._url)
+            if "range" in str(error).lower():
+                reason = "its server gives no ranges, so that it can only be read from the beginning: download it first"
+            raise DataError(f"{printable(self._url)} cannot be read: {reason}.") from None
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def __enter__(self) -> _Telling:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
 
 def list_under(url: str) -> list[str]:

@@ -16,6 +16,7 @@ from ..errors import ConfigError, DataError, listing
 from ..files import replacing
 from ..types import PARTS, Kind, Part
 from .examples import Examples
+from .findings import counted
 from .order import LEFT_OUT, by_time, leave_gap, moments, stretches_of
 from .stratify import assign_parts, settle, strata_of, together
 
@@ -207,9 +208,8 @@ def _order_notes(part: np.ndarray, how: _How, units: int) -> list[str]:
     if how.moment is not None:
         notes.append("The parts follow each other in time: train is the earliest, what is measured is later.")
     elif how.sequences:
-        notes.append(
-            f"{units} stretches of neighbours, of {len(how.sequences)} sequences, were dealt out to the parts."
-        )
+        of = counted(len(how.sequences), "sequence")
+        notes.append(f"{units} stretches of neighbours, of {of}, were dealt out to the parts.")
     left = int((part == "").sum())
     if left:
         notes.append(f"{left} examples within {how.gap} of a border between two parts were left out.")

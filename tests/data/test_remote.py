@@ -124,6 +124,30 @@ def test_archives_at_a_url_are_read_in_stretches(site):
     np.testing.assert_array_equal(picture, read_image(local.pictures()[7]))
 
 
+def test_a_server_without_ranges_is_told_of_an_archive_and_gives_pictures(tmp_path, capsys):
+    class Plain(http.server.SimpleHTTPRequestHandler):
+        """The standard library's, which knows no ranges."""
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(tmp_path))
+
+        def log_message(self, *said):
+            pass
+
+    class_folders(tmp_path / "pets")
+    pictures = [(file.parent.name, file.read_bytes()) for file in sorted((tmp_path / "pets").rglob("*.png"))]
+    shards(tmp_path, pictures, 2)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Plain) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        one = next((tmp_path / "pets").rglob("*.png"))
+        assert read_image(f"{url}/{one.relative_to(tmp_path).as_posix()}").ndim == 3
+        assert call(["check", f"{url}/data-{{000..001}}.tar", "--out", str(tmp_path / "check")]) == 2
+        server.shutdown()
+    said = capsys.readouterr().err
+    assert "its server gives no ranges" in said and "download it first" in said and "data-000.tar" in said
+
+
 def test_a_folder_of_archives_in_a_store_is_a_source(memory, site, tmp_path):
     root, _, _ = site
     pictures = [(file.parent.name, file.read_bytes()) for file in sorted(root.rglob("[a-z]*/[0-9].png"))]
