@@ -14,7 +14,8 @@ import typer
 
 from .errors import ConfigError, FinetuneError, nearest
 from .fit import fit as fit_function
-from .stdout import heard, print_json, print_text
+from .folder import kept_folder
+from .stdout import heard, print_json, print_text, tell
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -47,15 +48,11 @@ def call(arguments: Sequence[str]) -> int:
             # On odd headers of pictures that it reads all the same; what it cannot read is told by us.
             warnings.filterwarnings("ignore", module="PIL")
             result = app(list(_joined(arguments)), standalone_mode=False, prog_name="finetune")
-    except FinetuneError as error:
-        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
-        return 2
-    except OSError as error:
+    except (FinetuneError, OSError) as error:
         # A file that may not be read, most of all; what cannot be written has its own words.
-        named = f": {error.filename}" if error.filename else ""
+        named = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        print(f"finetune: {error.strerror or error}{named}{notes}", file=sys.stderr)  # noqa: T201
+        tell(f"finetune: {getattr(error, 'strerror', None) or error}{named}{notes}")
         return 2
     except Exception as error:
         if not _is_usage(error):
@@ -195,7 +192,7 @@ def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name:
         except KeyboardInterrupt as stop:
             # Here, since typer makes a bare exit code of it: the notes say what was kept, and where.
             notes = "".join(f" {note}" for note in getattr(stop, "__notes__", ()))
-            print(f"\nfinetune: stopped.{notes}", file=sys.stderr)  # noqa: T201
+            tell(f"\nfinetune: stopped.{notes}")
             return 130
 
     call.__signature__ = inspect.Signature([*[p.replace(kind=p.KEYWORD_ONLY) for p in first], *extra, *later])  # type: ignore[attr-defined]
@@ -212,7 +209,9 @@ def _fit(
     from rich.console import Console
 
     console = Console(stderr=as_json)
-    model = fit_function(source, **_parsed(words), verbose=console)
+    # A temporary folder would go with the model when this command ends.
+    with kept_folder(words["out"]) as out:
+        model = fit_function(source, **_parsed(words) | {"out": out}, verbose=console)
     if as_json:
         print_json(model.metrics)
     else:
@@ -231,19 +230,20 @@ def _predict(
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
 ) -> int:
+    from .model import load
     from .predict import as_examples, write_table
 
-    model, examples = _load(run), as_examples(list(inputs))
+    model, examples = load(run), as_examples(list(inputs))
     with _bar(len(examples)) as moved:
         table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
     if as_json:
-        print_text(table.to_json(orient="records", force_ascii=False, indent=2))
+        print_json(json.loads(table.to_json(orient="records", double_precision=15)))
     if out is not None or not as_json:
         with heard():
             write_table(table, out)
     failed = int((table["error"] != "").sum())
     if failed:
-        print(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.", file=sys.stderr)  # noqa: T201
+        tell(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.")
     return 1 if failed else 0
 
 
@@ -256,10 +256,13 @@ def _evaluate(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
+    from .model import load
+
     words = {k: v for k, v in _parsed(words).items() if v is not None}
-    model = _load(run)
+    model = load(run)
     with _bar(None) as moved:
-        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, **words)
+        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, say=tell,
+                                 **words)  # fmt: skip
     if as_json:
         print_json(metrics)
     else:
@@ -325,12 +328,6 @@ def demo(
     with heard():
         code = run_demo(out, seed=seed, as_json=as_json)
     return code
-
-
-def _load(run: str) -> Any:
-    from .model import load
-
-    return load(run)
 
 
 def _bar(total: int | None) -> Any:

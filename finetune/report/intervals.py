@@ -37,10 +37,13 @@ def measure(
         seed: Seeds the drawing: one seed, one interval.
 
     Returns:
-        For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say.
+        For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say, and for
+        the ends where all examples belong together: one unit, drawn again and again, says nothing of its spread.
     """
     values = task.measure(answer, target)
     unit = _units(groups, len(target))
+    if not unit.any():
+        return {name: _entry(value, np.array([np.nan]), 0.5, len(target)) for name, value in values.items()}
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
     # A block of resamples at a time keeps the counts of a large part within some 50 MB.
