@@ -231,13 +231,13 @@ def _predict(
     as_json: JSON = False,
 ) -> int:
     from .model import load
-    from .predict import as_examples, write_table
+    from .predict import as_examples, as_records, write_table
 
     model, examples = load(run), as_examples(list(inputs))
     with _bar(len(examples)) as moved:
         table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
     if as_json:
-        print_json(json.loads(table.to_json(orient="records", double_precision=15)))
+        print_json(as_records(table))
     if out is not None or not as_json:
         with heard():
             write_table(table, out)

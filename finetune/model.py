@@ -97,8 +97,9 @@ class Model:
         metrics, notes = evaluate_on(
             self.network, self.task, data, batch_size=batch_size, accelerator=accelerator, progress=progress, seed=seed
         )
-        for note in notes if say is not None else ():
-            say(note)
+        if say is not None:
+            for note in notes:
+                say(note)
         return metrics
 
     def save(self, folder: str | Path) -> Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,7 +90,9 @@ def words(monkeypatch):
         monkeypatch.setattr(cli, "fit_function", instead)
         with pytest.raises(Called):
             cli.call(["fit", *arguments])
-        return {name: value for name, value in seen.items() if value not in (None, False) and name != "verbose"}
+        return {
+            name: value for name, value in seen.items() if value not in (None, False) and name not in ("verbose", "out")
+        }
 
     return read
 
@@ -155,9 +160,50 @@ def test_fit_shows_the_plan_and_the_figures_and_says_where_the_model_is(textures
     out = tmp_path / "run"
     assert cli.call(["fit", str(textures), *QUICK_WORDS, "--out", str(out), "--method", "lp-ft", "--epochs", "1"]) == 0
     shown = capsys.readouterr().out
-    for text in ("36 examples", "learns", "trainable", "rate", "norms", "batch", "lp-ft", "accuracy", str(out)):
+    for text in (
+        "36 examples",
+        "target: 3 classes (checks, rings, stripes)",
+        "learns",
+        "trainable",
+        "rate",
+        "norms",
+        "batch",
+        "lp-ft",
+        "accuracy",
+        str(out),
+    ):
         assert text in shown, text
     assert shown.index("trainable") < shown.index('phase "probe" done')
+
+
+def test_without_out_the_model_is_where_the_command_says(textures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert cli.call(["fit", str(tmp_path / "nowhere"), *QUICK_WORDS]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert cli.call(["fit", str(textures), *QUICK_WORDS]) == 0
+    gc.collect()
+    (folder,) = tmp_path.glob("finetune-*")
+    assert f"The model is in {folder}" in capsys.readouterr().out
+    assert len(ft.load(folder).predict(textures / "rings")) == 12
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_evaluate_says_what_it_left_out_beside_the_figures(probed, textures, tmp_path, capsys, words):
+    source = shutil.copytree(textures, tmp_path / "source")
+    (source / "rings" / "0.png").write_bytes(b"no picture")
+    assert cli.call(["evaluate", str(probed.folder), str(source), "--on-corrupt", "skip", *words]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 36 pictures cannot be read and were left out" in printed.err
+    assert "left out" not in printed.out
+
+
+def test_predict_gives_the_same_digits_as_json_and_as_a_table(probed, textures, tmp_path, capsys):
+    out = tmp_path / "answers.csv"
+    assert cli.call(["predict", str(probed.folder), str(textures), "--json", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f'"path": "{textures / "rings" / "0.png"}"' in printed
+    rows = pd.read_csv(out)
+    np.testing.assert_allclose([row["rings"] for row in json.loads(printed)], rows["rings"], rtol=1e-15)
 
 
 def test_evaluate_prints_only_json_where_asked(probed, textures, capsys):

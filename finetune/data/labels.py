@@ -85,10 +85,9 @@ class Labels:
         used = set(values) if self.kind == "class" else {name for names in values for name in names}
         unknown = sorted(used - place.keys(), key=natural_key)
         if unknown:
-            one, many = ("class", "classes") if self.kind == "class" else ("label", "labels")
-            what = one if len(unknown) == 1 else many
+            word = {"class": ("class", "classes"), "labels": ("label", "labels")}[self.kind]
             raise DataError(
-                f"{len(unknown)} {what} {'is' if len(unknown) == 1 else 'are'} not known to this model: "
+                f"{len(unknown)} {f'{word[0]} is' if len(unknown) == 1 else f'{word[1]} are'} not known to this model: "
                 f"{listing(unknown, 10)}. Expected {listing(self.names, 10)}.{nearest(unknown[0], self.names)}"
             )
         if self.kind == "class":
