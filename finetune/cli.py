@@ -218,6 +218,8 @@ def _fit(
         console.print(
             f"The model is in {model.folder}, what is to be said of it in {model.folder / 'report.md'}", soft_wrap=True
         )
+    if model.stopped:
+        tell("finetune: stopped. The model has the best weights until then.")
     return 130 if model.stopped else 0
 
 

@@ -149,7 +149,7 @@ def _of_weights(backbone: Backbone) -> tuple[str, ...]:
     if backbone.module is not None or backbone.weights == "default":
         return ()
     if backbone.weights == "none":
-        return ("The backbone starts from random numbers, as weights=none asks: nothing is transferred to this task.",)
+        return ("The backbone starts from random numbers, as weights=none asks.",)
     if read_config(backbone.weights) is not None or None not in (backbone.mean, backbone.std):
         return ()
     return (

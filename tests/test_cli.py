@@ -6,6 +6,7 @@ import gc
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,6 +155,29 @@ def test_fit_prints_only_json_where_asked_and_the_rest_elsewhere(textures, tmp_p
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads((out / "metrics.json").read_text())
     assert "Plan: probe" in printed.err
+
+
+def test_one_bar_a_phase_is_drawn_and_never_into_the_json(textures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+    words = ["fit", str(textures), *QUICK_WORDS, "--method", "full", "--epochs", "2", "--json"]
+    assert cli.call([*words, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr()
+    assert "accuracy" in json.loads(printed.out)["validation"]
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.err).rpartition("train: epoch")[2]
+    assert last.startswith(" 2/2, validation accuracy ") and " 2/2 " in last and " left " in last
+
+
+def test_a_stopped_fit_says_so_and_leaves_with_130(textures, tmp_path, capsys, monkeypatch):
+    import finetune.run
+
+    def answers(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune.run, "answers", answers)
+    words = ["fit", str(textures), *QUICK_WORDS, "--method", "full", "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert cli.call(words) == 130
+    assert "finetune: stopped. The model has the best weights until then." in capsys.readouterr().err
+    assert ft.load(tmp_path / "run").stopped
 
 
 def test_fit_shows_the_plan_and_the_figures_and_says_where_the_model_is(textures, tmp_path, capsys):
