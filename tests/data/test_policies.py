@@ -236,7 +236,9 @@ def test_both_engines_make_the_same_pixels_from_the_same_numbers(name, chans):
         exact = (image / 255).astype(np.float32)
         first, second = (engine.apply(exact, operation, mean) for engine in (with_albumentations, with_torchvision))
         # Levels of 16 bits are told apart by their first 8 where a histogram is taken, or some of them are dropped.
-        assert np.abs(first - second).max() <= (5 / 255 if name in ("equalize", "autocontrast", "posterize") else 2e-3)
+        # OpenCV before 5 takes the pixels of a warp at multiples of 1/32.
+        most = {"warp": 2 / 255, **dict.fromkeys(("equalize", "autocontrast", "posterize"), 5 / 255)}
+        assert np.abs(first - second).max() <= most.get(name, 2e-3)
 
 
 @pytest.mark.parametrize("angle", [-130, -20, 7, 90])
