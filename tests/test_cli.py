@@ -226,8 +226,8 @@ def test_predict_gives_the_same_digits_as_json_and_as_a_table(probed, textures, 
     assert cli.call(["predict", str(probed.folder), str(textures), "--json", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert f'"path": "{textures / "rings" / "0.png"}"' in printed
-    rows = pd.read_csv(out)
-    np.testing.assert_allclose([row["rings"] for row in json.loads(printed)], rows["rings"], rtol=1e-15)
+    rows = pd.read_csv(out, float_precision="round_trip")
+    np.testing.assert_allclose([row["rings"] for row in json.loads(printed)], rows["rings"], rtol=0)
 
 
 def test_evaluate_prints_only_json_where_asked(probed, textures, capsys):
