@@ -13,7 +13,8 @@ import typer
 
 from .errors import ConfigError, FinetuneError, nearest
 from .fit import fit as fit_function
-from .stdout import heard, print_json, print_text
+from .folder import kept_folder
+from .stdout import heard, print_json, print_text, tell
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -47,15 +48,11 @@ def call(arguments: Sequence[str]) -> int:
             # On odd headers of pictures that it reads all the same; what it cannot read is told by us.
             warnings.filterwarnings("ignore", module="PIL")
             result = app(list(joined(arguments)), standalone_mode=False, prog_name="finetune")
-    except FinetuneError as error:
-        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
-        return 2
-    except OSError as error:
+    except (FinetuneError, OSError) as error:
         # A file that may not be read, most of all; what cannot be written has its own words.
-        named = f": {error.filename}" if error.filename else ""
+        named = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        print(f"finetune: {error.strerror or error}{named}{notes}", file=sys.stderr)  # noqa: T201
+        tell(f"finetune: {getattr(error, 'strerror', None) or error}{named}{notes}")
         return 2
     except Exception as error:
         if not _is_usage(error):
@@ -142,7 +139,7 @@ def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name:
         except KeyboardInterrupt as stop:
             # Here, since typer makes a bare exit code of it: the notes say what was kept, and where.
             notes = "".join(f" {note}" for note in getattr(stop, "__notes__", ()))
-            print(f"\nfinetune: stopped.{notes}", file=sys.stderr)  # noqa: T201
+            tell(f"\nfinetune: stopped.{notes}")
             return 130
 
     call.__signature__ = inspect.Signature([*[p.replace(kind=p.KEYWORD_ONLY) for p in first], *extra, *later])  # type: ignore[attr-defined]
@@ -159,13 +156,17 @@ def _fit(
     from rich.console import Console
 
     console = Console(stderr=as_json)
-    model = fit_function(source, **parsed(words), verbose=console)
+    # A temporary folder would go with the model when this command ends.
+    with kept_folder(words["out"]) as out:
+        model = fit_function(source, **parsed(words) | {"out": out}, verbose=console)
     if as_json:
         print_json(model.metrics)
     else:
         console.print(
             f"The model is in {model.folder}, what is to be said of it in {model.folder / 'report.md'}", soft_wrap=True
         )
+    if model.stopped:
+        tell("finetune: stopped. The model has the best weights until then.")
     return 130 if model.stopped else 0
 
 
@@ -178,19 +179,20 @@ def _predict(
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
 ) -> int:
-    from .predict import as_examples, write_table
+    from .model import load
+    from .predict import as_examples, as_records, write_table
 
-    model, examples = _load(run), as_examples(list(inputs))
+    model, examples = load(run), as_examples(list(inputs))
     with _bar(len(examples)) as moved:
         table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
     if as_json:
-        print_text(table.to_json(orient="records", force_ascii=False, indent=2))
+        print_json(as_records(table))
     if out is not None or not as_json:
         with heard():
             write_table(table, out)
     failed = int((table["error"] != "").sum())
     if failed:
-        print(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.", file=sys.stderr)  # noqa: T201
+        tell(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.")
     return 1 if failed else 0
 
 
@@ -203,10 +205,13 @@ def _evaluate(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
+    from .model import load
+
     words = {k: v for k, v in parsed(words).items() if v is not None}
-    model = _load(run)
+    model = load(run)
     with _bar(None) as moved:
-        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, **words)
+        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, say=tell,
+                                 **words)  # fmt: skip
     if as_json:
         print_json(metrics)
     else:
@@ -272,12 +277,6 @@ def demo(
     with heard():
         code = run_demo(out, seed=seed, as_json=as_json)
     return code
-
-
-def _load(run: str) -> Any:
-    from .model import load
-
-    return load(run)
 
 
 def _bar(total: int | None) -> Any:

@@ -56,6 +56,8 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
         kept = bool(places) and not isinstance(told, RunFolderError)
         if not kept:
             _undo(folder, made, aside)
+            if isinstance(error, KeyboardInterrupt):
+                error.add_note("Nothing was kept: there were no weights yet.")
         elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt):
             error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
         if aside is not None and aside.exists():
@@ -65,6 +67,19 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def kept_folder(out: str | None) -> Iterator[str]:
+    """The folder that was asked for; without one, a new temporary one that nobody removes once something is in it."""
+    folder = out or tempfile.mkdtemp(prefix="finetune-")
+    try:
+        yield folder
+    except BaseException:
+        if out is None:
+            with contextlib.suppress(OSError):  # it holds weights
+                Path(folder).rmdir()
+        raise
 
 
 def check_out(folder: Path, *, overwrite: bool) -> None:

@@ -21,7 +21,7 @@ from .predict import Answers, answers, as_table, write_table
 from .recipe import Recipe
 from .record import facts, write_report
 from .report.printed import Talk, folds_rows, metrics_table
-from .run import Doors, Learned, learn, with_intervals, without_leaks
+from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, with_intervals, without_leaks
 from .saved import as_one, save_ensemble
 from .tasks.base import Task
 from .training.machine import Machine
@@ -96,6 +96,10 @@ def _all_folds(
                 raise
             return learned, True
         if learned[-1].model.stopped:
+            if not len(learned[-1].held):  # stopped while it was measured: there is nothing to average
+                learned.pop()
+            if not learned:
+                raise KeyboardInterrupt
             return learned, True
     return learned, False
 
@@ -114,11 +118,16 @@ def _averaged(
     lesson = Lesson(examples=splits.units_of(examples), target=task.labels.encode(examples.targets), train=held,
                     validation=held[:0], features=None)  # fmt: skip
     metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)}
-    test = splits.indices("test")
+    test, measured = splits.indices("test"), True
     if len(test):
-        seen = answers(network, task, examples.take(test), batch_size=recipe.plan.batch,
-                       accelerator=machine.accelerator).answer  # fmt: skip
-        metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+        seen = unless_stopped(
+            lambda: answers(network, task, examples.take(test), batch_size=recipe.plan.batch,
+                            accelerator=machine.accelerator).answer
+        )  # fmt: skip
+        measured = seen is not None
+        if seen is not None:
+            metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+    stopped = stopped or not measured
     metrics["folds"] = _over_folds(members)
     if splits.leaks:
         metrics["leaks"] = splits.leaks
@@ -128,10 +137,12 @@ def _averaged(
     save_ensemble(folder / MODEL, [one.folder for one in members], network, task, material.options, known)
     write_json(folder / METRICS, metrics)
     notes = [*material.notes, *splits.notes]
-    if stopped:
+    if not measured:
+        notes.append(UNMEASURED)
+    if len(members) < (recipe.data.folds or 0):
         notes.append(f"{len(members)} of {recipe.data.folds} folds were run; what the others would hold out was not.")
     write_report(folder, network, task, recipe, metrics=metrics, plan=learned[0].plan, notes=notes,
-                 leaks=splits.notes[0] if splits.leaks else None, stopped=stopped,
+                 leaks=splits.notes[0] if splits.leaks else None, stopped=stopped, measured=measured,
                  chosen=f"The model averages the answers of {len(members)} folds.")  # fmt: skip
     talk.say(f"All {len(members)} folds")
     talk.show(metrics_table(metrics))

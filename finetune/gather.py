@@ -18,6 +18,8 @@ from .features import Values, device_for, features
 from .folder import RECIPE, write_json
 from .model import Model, load
 from .models.network import Network
+from .models.options import Backbone
+from .models.weights import read_config
 from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
 from .saved import versions
@@ -104,8 +106,8 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
         joined = beyond_gap(examples, pairs, order=data.order, gap=data.gap)
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
-        features=known, notes=(*examples.notes, *skipped, *_told(pairs)), pairs=tuple(pairs),
-        clusters=clusters(joined, len(examples)), reasons=reasons, teacher=teacher,
+        features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *_told(pairs)),
+        pairs=tuple(pairs), clusters=clusters(joined, len(examples)), reasons=reasons, teacher=teacher,
     )  # fmt: skip
 
 
@@ -174,6 +176,20 @@ def _copies(
     # Twice as many: a picture is made ready, and then laid over others.
     with talk.bar("looking for copies", 2 * len(examples)) as moved:
         return known_copies(examples, looks, features=values, in_chans=network.spec.in_chans, progress=moved)
+
+
+def _of_weights(backbone: Backbone) -> tuple[str, ...]:
+    """What must be known of where the weights come from."""
+    if backbone.module is not None or backbone.weights == "default":
+        return ()
+    if backbone.weights == "none":
+        return ("The backbone starts from random numbers, as weights=none asks.",)
+    if read_config(backbone.weights) is not None or None not in (backbone.mean, backbone.std):
+        return ()
+    return (
+        f"{Path(backbone.weights).name} does not say how its pictures were prepared: mean and std are those usual for "
+        f"{backbone.name}. Others, which many files need, are given with --mean and --std.",
+    )
 
 
 def _told(pairs: list[Pair]) -> tuple[str, ...]:

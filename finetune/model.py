@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ class Model:
 
     def evaluate(
         self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
-        seed: int = 0, **options: Any,
+        seed: int = 0, say: Callable[[str], None] | None = None, **options: Any,
     ) -> Metrics:  # fmt: skip
         """How good the model is on examples whose answers are known.
 
@@ -84,6 +84,7 @@ class Model:
             accelerator: "auto", "cpu", "gpu", ...
             progress: Is told of each batch.
             seed: Seeds the intervals.
+            say: Is told what was inferred of the source and left out of it, a sentence each.
             options: Those of `Data`: image, target, group, ...
 
         Returns:
@@ -93,9 +94,12 @@ class Model:
         if data.delimiter is None and self.task.labels.kind == "labels":
             # Cells are read as they were when the model learned from them.
             data = replace(data, delimiter=self.facts.get("data", {}).get("delimiter"))
-        metrics, _ = evaluate_on(
+        metrics, notes = evaluate_on(
             self.network, self.task, data, batch_size=batch_size, accelerator=accelerator, progress=progress, seed=seed
         )
+        if say is not None:
+            for note in notes:
+                say(note)
         return metrics
 
     def save(self, folder: str | Path) -> Path:

@@ -122,6 +122,14 @@ def as_table(task: Task, examples: Examples, found: Answers) -> pd.DataFrame:
     return table
 
 
+def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table of answers as plain values with all their digits; None where there is no answer."""
+    plain = table.astype(object)
+    return [
+        {str(name): value for name, value in row.items()} for row in plain.where(table.notna(), None).to_dict("records")
+    ]
+
+
 def write_table(table: pd.DataFrame, out: str | None) -> None:
     """Writes a table of answers as CSV to a file, whole or not at all, or to standard output.
 

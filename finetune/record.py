@@ -67,12 +67,14 @@ def chosen_line(outcome: Outcome, monitor: str) -> str:
 def write_report(
     folder: Path, network: Network, task: Task, recipe: Recipe, *, metrics: Mapping[str, Any],
     plan: list[dict[str, str]], notes: Sequence[str], leaks: str | None, chosen: str, stopped: bool,
+    measured: bool,
 ) -> None:  # fmt: skip
     """Writes report.md of a run; the arguments are those of `report`."""
     text = report(
         title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0], plan=plan,
         notes=notes, chosen=chosen, versions=versions(),
         repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=stopped, leaks=leaks,
+        measured=measured,
     )  # fmt: skip
     with replacing(folder / REPORT) as temporary:
         temporary.write_text(text, encoding="utf-8")

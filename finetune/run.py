@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +34,9 @@ from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.shown import groups_line, plan_rows
 from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
+
+T = TypeVar("T")
+UNMEASURED = "The run was stopped before all its parts were measured: the weights are those that were chosen."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
 
     # The plan, before anything is trained.
     notes = (*material.notes, *splits.notes, *material.reasons)
-    rows = _show(network, phases, recipe, machine, lesson, splits, notes, talk)
+    rows = _show(network, phases, recipe, machine, lesson, labels, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
@@ -139,7 +141,9 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
     judged = outcome
-    held, answer = _held_out(network, task, lesson, outcome, recipe, machine)
+    found = unless_stopped(lambda: _held_out(network, task, lesson, outcome, recipe, machine))
+    held, answer = found or (lesson.validation[:0], np.zeros((0, task.labels.num_outputs)))
+    outcome = replace(outcome, stopped=outcome.stopped or found is None)
     if splits.refit and not outcome.stopped:
         talk.say("  once more on training and validation pictures together, to the length that was chosen")
         network.load_state_dict(start)
@@ -158,13 +162,17 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     test = splits.indices("test")
     metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)} if len(held) else {}
     seen = None
-    if len(test):
-        seen = _answer(network, task, lesson, test, outcome, recipe, machine)
+    if len(test) and found is not None:
+        seen = unless_stopped(lambda: _answer(network, task, lesson, test, outcome, recipe, machine))
+    if seen is not None:
         metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+    measured = found is not None and (seen is not None or not len(test))
+    outcome = replace(outcome, stopped=outcome.stopped or not measured)
+    notes = notes if measured else (*notes, UNMEASURED)
     if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=recipe.plan.seed):
         metrics["gain"] = gained
     monitor = task.check_monitor(recipe.plan.monitor)
-    gained_line = gain_line(gained, outcome, monitor)
+    gained_line = gain_line(gained, judged, monitor)
     if gained_line is not None:
         talk.say(f"  {gained_line}")
     if splits.leaks:
@@ -174,13 +182,23 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
-                 leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped,
+                 leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
+    if not measured:
+        talk.say(f"  {UNMEASURED}")
     talk.show(metrics_table(metrics))
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer)
+
+
+def unless_stopped(measuring: Callable[[], T]) -> T | None:
+    """What a measurement gives; None where Ctrl-C ended it, for the weights are chosen by then and must not be lost."""
+    try:
+        return measuring()
+    except KeyboardInterrupt:
+        return None
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
@@ -201,8 +219,8 @@ def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarra
 
 
 def _show(
-    network: Network, phases: tuple[Phase, ...], recipe: Recipe, machine: Machine, lesson: Lesson, splits: Splits,
-    notes: Sequence[str], talk: Talk,
+    network: Network, phases: tuple[Phase, ...], recipe: Recipe, machine: Machine, lesson: Lesson, labels: Labels,
+    splits: Splits, notes: Sequence[str], talk: Talk,
 ) -> list[dict[str, str]]:  # fmt: skip
     """Prints what was found and what will happen."""
     counts = {part: len(splits.indices(part)) for part in ("train", "validation", "test")}
@@ -210,6 +228,7 @@ def _show(
     left = len(lesson.examples) - sum(counts.values())
     told = [f"{n} {part}" for part, n in counts.items()] + ([f"{left} left out"] if left else [])
     talk.say(f"{len(lesson.examples)} examples: " + ", ".join(told))
+    talk.say(f"target: {labels}")
     talk.say(
         f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, {spec.crop_mode} "
         f"{spec.crop_pct:g}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"

@@ -1,4 +1,4 @@
-"""Standard output, for a reader who may have seen enough."""
+"""What commands print: results for a reader who may have seen enough, and messages beside them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def print_text(text: str, end: str = "\n") -> None:
     """Prints a text."""
     with heard():
         print(text, end=end)  # noqa: T201
+
+
+def tell(text: str) -> None:
+    """Says something to the person, on standard error: it is no result."""
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 @contextlib.contextmanager

@@ -260,6 +260,26 @@ def test_weights_that_are_damaged_or_missing_are_refused(refused, textures, tmp_
     assert "damaged" in refused(textures, *words, quick=False)
 
 
+def test_random_weights_are_said_to_be_random(fit, textures, out):
+    code, _ = fit(textures)
+    assert code == 0
+    assert "starts from random numbers, as weights=none asks" in (out / "report.md").read_text()
+
+
+def test_a_bare_file_of_weights_is_said_not_to_know_mean_and_std(fit, textures, tmp_path, out, probed):
+    words = ("--backbone", "finetune/lenet5", "--method", "probe", "--overwrite", "--weights")
+    told = "does not say how its pictures were prepared"
+    file = shutil.copy(probed.folder / "model" / "model.safetensors", tmp_path / "w.safetensors")
+    for weights, more, said in (
+        (file, (), True),
+        (file, ("--mean", "0.4", "--std", "0.2"), False),
+        (probed.folder / "model", (), False),
+    ):
+        code, message = fit(textures, *words, weights, *more, quick=False)
+        assert code == 0, message
+        assert (told in (out / "report.md").read_text()) == said
+
+
 def test_no_weights_where_none_are_published_are_not_silently_random(refused, textures):
     message = refused(textures, "--backbone", "finetune/lenet5", quick=False)
     assert "--weights none" in message or 'weights="none"' in message

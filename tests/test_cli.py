@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import gc
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -87,7 +91,9 @@ def words(monkeypatch):
         monkeypatch.setattr(cli, "fit_function", instead)
         with pytest.raises(Called):
             cli.call(["fit", *arguments])
-        return {name: value for name, value in seen.items() if value not in (None, False) and name != "verbose"}
+        return {
+            name: value for name, value in seen.items() if value not in (None, False) and name not in ("verbose", "out")
+        }
 
     return read
 
@@ -151,13 +157,77 @@ def test_fit_prints_only_json_where_asked_and_the_rest_elsewhere(textures, tmp_p
     assert "Plan: probe" in printed.err
 
 
+def test_one_bar_a_phase_is_drawn_and_never_into_the_json(textures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+    words = ["fit", str(textures), *QUICK_WORDS, "--method", "full", "--epochs", "2", "--json"]
+    assert cli.call([*words, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr()
+    assert "accuracy" in json.loads(printed.out)["validation"]
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.err).rpartition("train: epoch")[2]
+    assert last.startswith(" 2/2, validation accuracy ") and " 2/2 " in last and " left " in last
+
+
+def test_a_stopped_fit_says_so_and_leaves_with_130(textures, tmp_path, capsys, monkeypatch):
+    import finetune.run
+
+    def answers(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune.run, "answers", answers)
+    words = ["fit", str(textures), *QUICK_WORDS, "--method", "full", "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert cli.call(words) == 130
+    assert "finetune: stopped. The model has the best weights until then." in capsys.readouterr().err
+    assert ft.load(tmp_path / "run").stopped
+
+
 def test_fit_shows_the_plan_and_the_figures_and_says_where_the_model_is(textures, tmp_path, capsys):
     out = tmp_path / "run"
     assert cli.call(["fit", str(textures), *QUICK_WORDS, "--out", str(out), "--method", "lp-ft", "--epochs", "1"]) == 0
     shown = capsys.readouterr().out
-    for text in ("36 examples", "learns", "trainable", "rate", "norms", "batch", "lp-ft", "accuracy", str(out)):
+    for text in (
+        "36 examples",
+        "target: 3 classes (checks, rings, stripes)",
+        "learns",
+        "trainable",
+        "rate",
+        "norms",
+        "batch",
+        "lp-ft",
+        "accuracy",
+        str(out),
+    ):
         assert text in shown, text
     assert shown.index("trainable") < shown.index('phase "probe" done')
+
+
+def test_without_out_the_model_is_where_the_command_says(textures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert cli.call(["fit", str(tmp_path / "nowhere"), *QUICK_WORDS]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert cli.call(["fit", str(textures), *QUICK_WORDS]) == 0
+    gc.collect()
+    (folder,) = tmp_path.glob("finetune-*")
+    assert f"The model is in {folder}" in capsys.readouterr().out
+    assert len(ft.load(folder).predict(textures / "rings")) == 12
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_evaluate_says_what_it_left_out_beside_the_figures(probed, textures, tmp_path, capsys, words):
+    source = shutil.copytree(textures, tmp_path / "source")
+    (source / "rings" / "0.png").write_bytes(b"no picture")
+    assert cli.call(["evaluate", str(probed.folder), str(source), "--on-corrupt", "skip", *words]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 36 pictures cannot be read and were left out" in printed.err
+    assert "left out" not in printed.out
+
+
+def test_predict_gives_the_same_digits_as_json_and_as_a_table(probed, textures, tmp_path, capsys):
+    out = tmp_path / "answers.csv"
+    assert cli.call(["predict", str(probed.folder), str(textures), "--json", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f'"path": "{textures / "rings" / "0.png"}"' in printed
+    with out.open(newline="", encoding="utf-8") as file:
+        assert [row["rings"] for row in json.loads(printed)] == [float(row["rings"]) for row in csv.DictReader(file)]
 
 
 def test_evaluate_prints_only_json_where_asked(probed, textures, capsys):

@@ -312,3 +312,22 @@ def test_members_that_are_no_folders_of_the_model_are_refused(folded, tmp_path, 
     (tmp_path / "model" / "finetune.json").write_text(json.dumps(facts | {"ensemble": names}))
     with pytest.raises(RunFolderError, match="no folders beside it"):
         ft.load(tmp_path)
+
+
+def test_ctrl_c_while_a_fold_is_measured_leaves_that_fold_out(few, tmp_path, monkeypatch):
+    import finetune.run as room
+
+    calls = []
+
+    def answers(*values, **words):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*values, **words)
+
+    real = room.answers
+    monkeypatch.setattr(room, "answers", answers)
+    model = ft.fit(few, **QUICK | {"method": "full", "epochs": 1}, folds=3, out=tmp_path / "run")
+    assert len(calls) == 2 and model.stopped
+    assert model.metrics["validation"]["accuracy"]["n"] == 4
+    assert "1 of 3 folds were run" in (tmp_path / "run" / "report.md").read_text()

@@ -336,6 +336,31 @@ def test_ctrl_c_while_the_final_fit_begins_keeps_what_validation_chose(parts, tm
     assert ft.load(tmp_path / "run").folder
 
 
+@pytest.mark.parametrize(("during", "left"), [(1, set()), (2, {"validation"})], ids=["validation", "test"])
+def test_ctrl_c_while_the_chosen_weights_are_measured_keeps_them(textures, tmp_path, monkeypatch, during, left):
+    import finetune.run as room
+
+    calls = []
+
+    def answers(*values, **words):
+        calls.append(1)
+        if len(calls) == during:
+            raise KeyboardInterrupt
+        return real(*values, **words)
+
+    real = room.answers
+    monkeypatch.setattr(room, "answers", answers)
+    words = {**QUICK, "method": "full", "epochs": 1}
+    model = ft.fit(textures, **words, out=tmp_path / "run")
+    assert len(calls) == during and model.stopped
+    assert set(model.metrics) == set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == left
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "stopped before all its parts were measured" in report
+    assert "There was no test part" not in report
+    loaded = ft.load(tmp_path / "run")
+    assert loaded.stopped and set(loaded.evaluate(textures)) == {"test"}
+
+
 def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):
     import finetune.gather
 
@@ -344,7 +369,7 @@ def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_pa
 
     monkeypatch.setattr(finetune.gather, "read_examples", interrupted)
     assert call(["fit", str(textures), *QUICK_WORDS, "--out", str(tmp_path / "run")]) == 130
-    assert capsys.readouterr().err.strip() == "finetune: stopped."
+    assert capsys.readouterr().err.strip() == "finetune: stopped. Nothing was kept: there were no weights yet."
     assert list(tmp_path.iterdir()) == []
 
 

@@ -85,8 +85,9 @@ class Labels:
         used = set(values) if self.kind == "class" else {name for names in values for name in names}
         unknown = sorted(used - place.keys(), key=natural_key)
         if unknown:
+            word = {"class": ("class", "classes"), "labels": ("label", "labels")}[self.kind]
             raise DataError(
-                f"{len(unknown)} {'class is' if self.kind == 'class' else 'label is'} not known to this model: "
+                f"{len(unknown)} {f'{word[0]} is' if len(unknown) == 1 else f'{word[1]} are'} not known to this model: "
                 f"{listing(unknown, 10)}. Expected {listing(self.names, 10)}.{nearest(unknown[0], self.names)}"
             )
         if self.kind == "class":
@@ -95,6 +96,13 @@ class Labels:
         for row, names in enumerate(values):
             many[row, [place[name] for name in names]] = 1
         return many
+
+    def __str__(self) -> str:
+        """What the target is, in words."""
+        if self.kind == "number":
+            return "a number"
+        what = "classes" if self.kind == "class" else "labels, several at once"
+        return f"{len(self.names)} {what} ({listing(self.names, 5)})"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values."""

@@ -13,6 +13,9 @@ from ..types import Kind
 MOST_CLASSES = 20
 """A column of more distinct whole numbers than this is taken for a number, unless the user says otherwise."""
 
+TASK_OF = {"class": "classify", "labels": "tag", "number": "regress"}
+"""What users call a kind of target."""
+
 
 class Targets(NamedTuple):
     """Targets as understood.
@@ -46,8 +49,8 @@ def parse_targets(
     several = any(isinstance(cell, tuple) for cell in cells)
     if (several or delimiter) and kind in ("class", "number"):
         raise ConfigError(
-            f'kind="{kind}" takes one answer an example, but {"several" if several else "a delimiter"} came. '
-            f'Expected kind="labels", or a single column{"" if several else " and no delimiter"}.'
+            f"--task {TASK_OF[kind]} takes one answer an example, but {'several' if several else 'a delimiter'} came. "
+            f"Expected --task tag, or a single column{'' if several else ' and no delimiter'}."
         )
     if several:
         return Targets("labels", [tuple(dict.fromkeys(cell)) for cell in cells], None, _label_notes(cells))
@@ -76,20 +79,20 @@ def _one_answer(texts: list[str], kind: str, folders: bool) -> Targets:
             wrong = [text for text, number in zip(texts, numbers, strict=True) if number is None]
             raise DataError(
                 f"{len(wrong)} of {len(texts)} targets are no numbers: {listing([repr(w) for w in wrong])}. Expected "
-                f'numbers such as 3.5, since kind="number" was asked; with kind="class" they are names.'
+                f"numbers such as 3.5, since a number was asked for; with --task classify they are names."
             )
         return Targets("number", numbers, None, [])
     if kind == "class" and fractional and len(distinct) > MOST_CLASSES:
         raise DataError(
             f"A class was asked for, but the target is a number: {len(distinct)} distinct values such as "
-            f'{listing(texts)}. Expected names of a few classes: use kind="number", or make classes of ranges first.'
+            f"{listing(texts)}. Expected names of a few classes: use --task regress, or make classes of ranges first."
         )
     notes: list[str] = []
     if kind == "auto" and not folders and numeric and len(distinct) > 2:
         many = fractional or len(distinct) > MOST_CLASSES
         notes.append(
             f"The target is taken for a {'number' if many else 'class'}: it has {len(distinct)} distinct numbers. "
-            f'Say kind="{"class" if many else "number"}" if it is not.'
+            f"Say --task {'classify' if many else 'regress'} if it is not."
         )
         if many:
             return Targets("number", numbers, None, notes)
@@ -114,7 +117,7 @@ def _infer_delimiter(texts: list[str], kind: str) -> tuple[str | None, list[str]
     for sign in signs:
         several = sum(sign in text for text in texts)
         if several:
-            how = 'kind="class" takes each cell as one name.' if kind == "auto" else ""
+            how = "--task classify takes each cell as one name." if kind == "auto" else ""
             return sign, [f'"{sign}" separates several labels in a cell ({several} cells have it). {how}'.strip()]
     return None, []
 

@@ -37,9 +37,12 @@ def measure(
         seed: Seeds the drawing: one seed, one interval.
 
     Returns:
-        For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say.
+        For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say, and for
+        the ends where all examples belong together: one unit, drawn again and again, says nothing of its spread.
     """
     values = task.measure(answer, target)
+    if not _units(groups, len(target)).any():
+        return {name: _entry(value, np.array([np.nan]), 0.5, len(target)) for name, value in values.items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for counts in _resamples(groups, len(target), resamples, seed):
         for name, scores in task.resampled(answer, target, counts).items():

@@ -21,6 +21,7 @@ def report(
     repeat: Sequence[str],
     stopped: bool,
     leaks: str | None = None,
+    measured: bool = True,
 ) -> str:
     """The report as Markdown.
 
@@ -34,6 +35,7 @@ def report(
         versions: Of the packages.
         repeat: The command that makes the same run again.
         stopped: Whether the user stopped the run.
+        measured: Whether every part was measured.
         leaks: What must be known before any figure: that parts leak into each other.
     """
     lines = [*([f"**{leaks}**", ""] if leaks else []), f"# {title}", ""]
@@ -44,7 +46,7 @@ def report(
         lines += [f"**{primary} {value} on {part}** (95 % interval {interval}, {n} examples).", ""]
     if stopped:
         lines += ["The run was stopped by its user before its end; these are the best weights until then.", ""]
-    if part == "validation" and not folds:
+    if part == "validation" and measured and not folds:
         lines += [
             "There was no test part: the same pictures chose the weights and measured them, so the figure is a "
             "little too good. A source with a test part, or `--test`, gives one that was looked at once.",

@@ -6,8 +6,10 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import signal
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -132,6 +134,9 @@ class PoliteStop(L.Callback):
 
         def stop(number: int, frame: Any) -> None:
             self.asked = True
+            if sys.stderr is not None and sys.stderr.isatty():
+                # Past Python's buffers: the signal may come while somebody is writing into them.
+                os.write(2, b"\nStopping after this step to keep the best weights; Ctrl-C again does not wait.\n")
             trainer.should_stop = True
             signal.signal(signal.SIGINT, self._before)
 

@@ -21,13 +21,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import ConfigError, TrainingError
 from ..types import Stage
 from .averaging import Average
+from .bar import PhaseBar
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
 from .freeze import freeze_except, learning_stages
 from .machine import Machine, accumulation, seed_all
@@ -91,7 +92,7 @@ def fit_phase(
         QuietRanks(),
         SameEverywhere(),
         stop,
-        *([RichProgressBar(leave=True)] if around.progress else []),
+        *([PhaseBar(prefix + phase.name, monitor)] if around.progress else []),
         # Those that count epochs or remember a best value start anew in each phase.
         *(copy.deepcopy(c) if isinstance(c, Checkpoint | EarlyStopping) else c for c in own),
     ]

@@ -104,8 +104,7 @@ def fit_head(
     _unstandardise(start, shift, scale)
     head.load_state_dict(start.state_dict())
     # The penalised weights are those of features divided by `scale`: scale times the head's own.
-    single = sum(p.ndim > 1 for p in head.parameters()) == 1
-    decay = penalty * float(scale.square().mean()) if single else None
+    decay = penalty * float(scale.square().mean()) if _is_single(head) else None
     return HeadFit(penalty, decay, len(folds), held_out, loss)
 
 
@@ -116,8 +115,9 @@ def _choose(
     logits: dict[float, Tensor] = {}
     for fit, held in folds:
         model = copy.deepcopy(head)
-        # From the strongest penalty down, each fit starts where the last one ended: a few steps instead of many.
-        for penalty in sorted(PENALTIES, reverse=True):
+        # From the strongest penalty down, each fit starts where the last one ended: a few steps instead of many. Two
+        # layers go the other way: a strong penalty can bring both to 0, where neither gives the other a gradient.
+        for penalty in sorted(PENALTIES, reverse=_is_single(head)):
             _minimise(model, x[fit], y[fit], task, penalty)
             with torch.no_grad():
                 out = model(x[held])
@@ -125,6 +125,10 @@ def _choose(
     losses = {penalty: float(task.loss(out, y[:n])) for penalty, out in logits.items()}
     best = min(losses, key=lambda penalty: losses[penalty])
     return best, logits[best].numpy()
+
+
+def _is_single(head: nn.Module) -> bool:
+    return sum(p.ndim > 1 for p in head.parameters()) == 1
 
 
 def _minimise(head: nn.Module, x: Tensor, y: Tensor, task: Task, penalty: float) -> float:

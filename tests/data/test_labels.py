@@ -52,3 +52,25 @@ def test_an_unknown_name_is_listed_with_its_nearest():
 def test_json_brings_the_same_labels_back(kind, targets):
     labels = Labels.from_targets(kind, targets)
     assert Labels.from_dict(json.loads(json.dumps(labels.to_dict()))) == labels
+
+
+def test_unknown_names_are_counted_in_plain_words():
+    labels = Labels(kind="class", names=("cat", "dog"))
+    with pytest.raises(DataError, match="1 class is not known"):
+        labels.encode(["cow", "dog"])
+    with pytest.raises(DataError, match="2 classes are not known"):
+        labels.encode(["cow", "hen"])
+    with pytest.raises(DataError, match="2 labels are not known"):
+        Labels(kind="labels", names=("cat", "dog")).encode([("cow", "hen"), ("cat",)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "words"),
+    [
+        ("class", ("cat", "dog"), "2 classes (cat, dog)"),
+        ("labels", tuple("abcdefg"), "7 labels, several at once (a, b, c, d, e and 2 more)"),
+        ("number", (), "a number"),
+    ],
+)
+def test_a_target_is_said_in_words(kind, names, words):
+    assert str(Labels(kind=kind, names=names)) == words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -215,7 +216,9 @@ FIXED = {
 }
 # OpenCV keeps the hue of 8 bits in steps of 2 degrees; the libraries' tables for equalising differ by an entry, the
 # less the more pixels there are; all others round differently by a level, and by more where they round twice.
-LEVELS = {"hue": 10, "equalize": 5, "saturation": 3, "contrast": 2, "warp": 2}
+# OpenCV before 5 takes the pixels of a warp at multiples of 1/32.
+COARSE = int(cv2.__version__.partition(".")[0]) < 5
+LEVELS = {"hue": 10, "equalize": 5, "saturation": 3, "contrast": 2, "warp": 3 if COARSE else 2}
 
 
 @pytest.mark.parametrize("chans", [1, 3, 5])
@@ -236,7 +239,11 @@ def test_both_engines_make_the_same_pixels_from_the_same_numbers(name, chans):
         exact = (image / 255).astype(np.float32)
         first, second = (engine.apply(exact, operation, mean) for engine in (with_albumentations, with_torchvision))
         # Levels of 16 bits are told apart by their first 8 where a histogram is taken, or some of them are dropped.
-        assert np.abs(first - second).max() <= (5 / 255 if name in ("equalize", "autocontrast", "posterize") else 2e-3)
+        most = {
+            "warp": 3 / 255 if COARSE else 2e-3,
+            **dict.fromkeys(("equalize", "autocontrast", "posterize"), 5 / 255),
+        }
+        assert np.abs(first - second).max() <= most.get(name, 2e-3)
 
 
 @pytest.mark.parametrize("angle", [-130, -20, 7, 90])

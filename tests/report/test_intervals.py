@@ -49,3 +49,12 @@ def test_one_seed_gives_one_interval():
 def test_what_is_undefined_is_none_and_not_nan():
     figures = measure(TASK, np.array([[0.1, 0.9], [0.2, 0.8]]), np.array([1, 1]))
     assert figures["auroc"] == {"value": None, "low": None, "high": None, "n": 2}
+
+
+def test_one_unit_that_is_drawn_again_and_again_gives_no_interval():
+    answer, target = answers(30, 0.8, 0)
+    for one in (measure(TASK, answer, target, groups=["patient"] * 30), measure(TASK, answer[:1], target[:1])):
+        assert one["accuracy"]["value"] is not None
+        assert (one["accuracy"]["low"], one["accuracy"]["high"]) == (None, None)
+    two = measure(TASK, answer, target, groups=["a", "b"] * 15)["accuracy"]
+    assert two["low"] <= two["value"] <= two["high"]

@@ -7,6 +7,8 @@ from torch import nn
 import finetune as ft
 from finetune.data.labels import Labels
 from finetune.errors import TrainingError
+from finetune.models.heads import build_head
+from finetune.models.options import MLPHead
 from finetune.training.probe import Views, _minimise, fit_head
 
 
@@ -150,3 +152,15 @@ def test_labels_are_fitted_under_every_loss_of_theirs():
         task = ft.Tag(loss=loss).build(labels, [tuple(n for n, m in zip("ab", row, strict=True) if m) for row in y])
         fitted = fit_head(nn.Linear(5, 2), x, y, task)
         assert task.measure(task.answer(torch.from_numpy(fitted.held_out)), y)["auroc"] > 0.9, loss
+
+
+def test_two_layers_survive_the_search_for_a_penalty():
+    # From the strongest penalty down, both layers went to 0 and stayed there: every penalty gave the same dead head.
+    rng = np.random.default_rng(0)
+    x = np.abs(rng.normal(size=(120, 40))).astype(np.float32)
+    y = (x[:, 0] + 0.3 * rng.normal(size=120) > 0.67).astype(np.int64)
+    torch.manual_seed(0)
+    head = build_head(MLPHead(hidden=16), 40, 2)
+    fitted = fit_head(head, x, y, classify(2))
+    assert fitted.loss < 0.6
+    assert (fitted.held_out.argmax(1) == y).mean() > 0.7
