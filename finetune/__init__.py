@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .models.options import Backbone as Backbone
     from .models.options import LinearHead as LinearHead
     from .models.options import MLPHead as MLPHead
+    from .rank import rank as rank
+    from .ranking import Ranked as Ranked
+    from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
     from .tasks.options import Classify as Classify
@@ -56,6 +59,8 @@ _PLACES = {
     "Model": "model",
     "Phase": "training.plan",
     "Plan": "training.plan",
+    "Ranked": "ranking",
+    "Ranking": "ranking",
     "Recipe": "recipe",
     "Regress": "tasks.options",
     "RunFolderError": "errors",
@@ -69,6 +74,7 @@ _PLACES = {
     "list_backbones": "models.backbones",
     "load": "model",
     "param_groups": "training.rates",
+    "rank": "rank",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
 }

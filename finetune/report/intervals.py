@@ -39,19 +39,59 @@ def measure(
     Returns:
         For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say.
     """
-    values = task.measure(answer, target)
+    drawn = _drawn(task, answer, target, groups, resamples, seed)
+    tail = (1 - level) / 2
+    return {name: _entry(value, drawn[name], tail, len(target)) for name, value in task.measure(answer, target).items()}
+
+
+def difference(
+    task: Task,
+    answer: np.ndarray,
+    other: np.ndarray,
+    target: np.ndarray,
+    *,
+    groups: Sequence[Any] | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Measured:
+    """How far apart two sets of answers of the same examples are, metric by metric: `answer` less `other`.
+
+    Both are resampled with the same draws (a paired bootstrap), since examples that are hard for one are mostly hard
+    for the other: intervals of each alone overlap long before nothing can be said of the difference.
+
+    Args:
+        task: Says which metrics there are.
+        answer: (N, K) answers.
+        other: (N, K) answers to compare with.
+        target: Encoded targets of the same N examples.
+        groups: As for `measure`, and so the rest.
+        resamples: How many resamples are drawn.
+        level: The share of resamples inside the interval, in (0, 1).
+        seed: Seeds the drawing.
+    """
+    tail = (1 - level) / 2
+    one, two = task.measure(answer, target), task.measure(other, target)
+    drawn = _drawn(task, answer, target, groups, resamples, seed)
+    against = _drawn(task, other, target, groups, resamples, seed)
+    return {name: _entry(one[name] - two[name], drawn[name] - against[name], tail, len(target)) for name in one}
+
+
+def _drawn(
+    task: Task, answer: np.ndarray, target: np.ndarray, groups: Sequence[Any] | None, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """The metrics in each resample, (resamples,); one seed draws the same examples whatever the answers are."""
     unit = _units(groups, len(target))
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
+    drawn: dict[str, list[np.ndarray]] = {}
     # A block of resamples at a time keeps the counts of a large part within some 50 MB.
     block = max(1, min(resamples, 6_000_000 // max(len(target), 1)))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
         counts = rng.multinomial(unit.max() + 1, np.full(unit.max() + 1, 1 / (unit.max() + 1)), size=size)
         for name, scores in task.resampled(answer, target, counts[:, unit].astype(np.float64)).items():
-            drawn[name].append(scores)
-    tail = (1 - level) / 2
-    return {name: _entry(value, np.concatenate(drawn[name]), tail, len(target)) for name, value in values.items()}
+            drawn.setdefault(name, []).append(scores)
+    return {name: np.concatenate(scores) for name, scores in drawn.items()}
 
 
 def _units(groups: Sequence[Any] | None, n: int) -> np.ndarray:

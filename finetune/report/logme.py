@@ -71,7 +71,8 @@ def _columns(target: np.ndarray) -> np.ndarray:
         y = y / spread if spread > 1e-9 * max(1.0, float(np.abs(target).max(initial=0))) else np.zeros_like(y)
     else:
         y = target.astype(np.float64)
-    return y[:, y.min(axis=0) < y.max(axis=0)] if len(y) else y[:, :0]
+    varies = y.min(axis=0) < y.max(axis=0) if len(y) else np.zeros(y.shape[1], bool)
+    return np.asarray(y[:, varies])
 
 
 def _coordinates(features: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,8 +21,10 @@ from finetune.models.spelled import read_backbone, read_backbones, spell_differe
         (r"a=C:\w.pth:std=0.5", Backbone("a", weights=r"C:\w.pth", std=0.5)),
         ("a=dir=1/w.pth:mean=0.5", Backbone("a", weights="dir=1/w.pth", mean=0.5)),
         ("a:mean=0.5,0.4,0.3:input_size=96:crop=pad", Backbone("a", mean=(0.5, 0.4, 0.3), input_size=96, crop="pad")),
-        ("a:arg.pad_type=same:arg.depth=3:arg.flat=true", Backbone("a", args={"pad_type": "same", "depth": 3,
-                                                                              "flat": True})),  # fmt: skip
+        (
+            "a:arg.pad_type=same:arg.depth=3:arg.flat=true",
+            Backbone("a", args={"pad_type": "same", "depth": 3, "flat": True}),
+        ),
     ],
 )
 def test_a_backbone_is_read_as_it_is_meant(text, expected):
@@ -31,8 +33,11 @@ def test_a_backbone_is_read_as_it_is_meant(text, expected):
 
 def test_several_are_parted_by_commas_and_by_texts_and_numbers_stay_with_theirs():
     found = read_backbones(["a:mean=0.5,0.4,0.3,b=w.pth:std=1, 2e-1,3", "c"])
-    assert found == [Backbone("a", mean=(0.5, 0.4, 0.3)), Backbone("b", weights="w.pth", std=(1.0, 0.2, 3.0)),
-                     Backbone("c")]  # fmt: skip
+    assert found == [
+        Backbone("a", mean=(0.5, 0.4, 0.3)),
+        Backbone("b", weights="w.pth", std=(1.0, 0.2, 3.0)),
+        Backbone("c"),
+    ]
 
 
 def test_all_that_is_wrong_is_said_at_once_with_the_nearest_word():
@@ -40,8 +45,14 @@ def test_all_that_is_wrong_is_said_at_once_with_the_nearest_word():
         read_backbones(["a:maen=0.5:std=0,b:mean=half:input_size=0,c:input_size=1.5", "=w.pth"])
     lines = str(error.value).splitlines()
     assert [line.partition(":")[2].split()[0] for line in lines]  # each says where
-    for part in ('Did you mean "mean"', "std must be above 0", 'one a channel with commas. Got "half"',
-                 "input_size must be 1 pixel", 'a whole number. Got "1.5"', "has no name"):  # fmt: skip
+    for part in (
+        'Did you mean "mean"',
+        "std must be above 0",
+        'one a channel with commas. Got "half"',
+        "input_size must be 1 pixel",
+        'a whole number. Got "1.5"',
+        "has no name",
+    ):
         assert part in str(error.value)
 
 
@@ -57,4 +68,6 @@ def test_no_two_backbones_get_one_name(ids, data):
 def test_where_two_share_an_id_the_name_says_what_is_changed():
     backbones = [Backbone("a", weights="x/w.pth"), Backbone("a", weights="x/w.pth", args={"pad_type": "same"})]
     assert spell_differences(backbones, ["timm/a", "timm/a"]) == [
-        "timm/a:weights=w.pth", "timm/a:arg.pad_type=same:weights=w.pth"]  # fmt: skip
+        "timm/a:weights=w.pth",
+        "timm/a:arg.pad_type=same:weights=w.pth",
+    ]

@@ -19,16 +19,25 @@ def evidence(f, y, alpha, beta):
     a = alpha * np.eye(d) + beta * f.T @ f
     m = beta * np.linalg.solve(a, f.T @ y)
     return (
-        n / 2 * np.log(beta) + d / 2 * np.log(alpha) - n / 2 * np.log(2 * np.pi)
-        - beta / 2 * np.square(f @ m - y).sum() - alpha / 2 * m @ m - np.linalg.slogdet(a)[1] / 2
-    )  # fmt: skip
+        n / 2 * np.log(beta)
+        + d / 2 * np.log(alpha)
+        - n / 2 * np.log(2 * np.pi)
+        - beta / 2 * np.square(f @ m - y).sum()
+        - alpha / 2 * m @ m
+        - np.linalg.slogdet(a)[1] / 2
+    )
 
 
 def climbed(f, y):
     """The largest evidence an example that a general optimizer finds from several starts."""
     found = [
-        minimize(lambda p: -evidence(f, y, *np.exp(p)) / len(y), start, method="Nelder-Mead",
-                 bounds=[(-16, 16)] * 2, options={"xatol": 1e-7, "fatol": 1e-11, "maxiter": 4000})  # fmt: skip
+        minimize(
+            lambda p: -evidence(f, y, *np.exp(p)) / len(y),
+            start,
+            method="Nelder-Mead",
+            bounds=[(-16, 16)] * 2,
+            options={"xatol": 1e-7, "fatol": 1e-11, "maxiter": 4000},
+        )
         for start in [(0, 0), (4, 0), (0, 4), (-4, 4)]
     ]
     return -min(one.fun for one in found)
