@@ -116,7 +116,9 @@ def _named(asked: Sequence[str | Backbone], wrong: list[str]) -> tuple[list[Back
     found: list[Backbone] = []
     for one in asked:
         read = [one] if isinstance(one, Backbone) else _or_told(wrong, partial(read_backbones, [one]))
-        found += [backbone for backbone in read or () if backbone not in found]
+        for backbone in read or ():
+            if backbone not in found:
+                found.append(backbone)
         if read == []:
             wrong.append("No backbone was named. Expected one of `finetune backbones` at least, resnet50 say.")
     if not asked:

@@ -60,7 +60,8 @@ class Values:
 
 def pooled(values: np.ndarray) -> np.ndarray:
     """(n, D) features: the mean over places, where a body keeps them, (n, D, H, W)."""
-    return np.asarray(values.reshape(*values.shape[:2], -1).mean(axis=2))
+    # In one order of memory: fresh features lie otherwise than kept ones, and sums depend on that in their last bits.
+    return np.asarray(np.ascontiguousarray(values).reshape(*values.shape[:2], -1).mean(axis=2))
 
 
 def device_for(accelerator: str) -> torch.device:

@@ -24,6 +24,7 @@ from .report.intervals import difference, measure
 from .report.logme import logme
 from .report.printed import Talk
 from .report.ranked import shown
+from .training.machine import seed_all
 from .training.probe import fit_head, plain_head
 from .training_part import TrainingPart, training_part
 
@@ -79,7 +80,7 @@ def rank(
         most: At most about so many examples are ranked on, drawn by class with groups whole.
         batch_size: Pictures at a time.
         accelerator: "auto", "cpu", "gpu", ...
-        seed: Seeds the division, the folds and the intervals.
+        seed: Seeds the division, the folds, the intervals, and weights that are random.
         out: A .json or .csv file for the ranking; one that is there is replaced.
         verbose: Prints progress; a rich Console says where.
         options: Those of `fit` that say how to read and divide the source (image, target, group, test, ...), what the
@@ -103,7 +104,7 @@ def rank(
     )
     device = device_for(accelerator)
     talk = Talk(Console() if verbose is True else verbose or None)
-    failed, network, spent = _first(candidates, talk)
+    failed, network, spent = _first(candidates, seed, talk)
 
     # What they are tried on: the training examples, in folds that tear no group and no copies apart.
     part = training_part(recipe, most=most, in_chans=network.spec.in_chans, talk=talk)
@@ -114,7 +115,7 @@ def rank(
     for place, candidate in enumerate(candidates[len(failed) :]):
         start = perf_counter()
         try:
-            network, spent = (candidate.backbone.build(1), 0.0) if place else (network, spent)
+            network, spent = (_built(candidate, seed), 0.0) if place else (network, spent)
             row, answer, folds = _tried(candidate, network, part, batch_size=batch_size, device=device,
                                         seed=seed, talk=talk)  # fmt: skip
             rows.append(replace(row, seconds=spent + perf_counter() - start))
@@ -143,7 +144,7 @@ def rank(
     return ranking
 
 
-def _first(candidates: Sequence[Candidate], talk: Talk) -> tuple[list[Ranked], Network, float]:
+def _first(candidates: Sequence[Candidate], seed: int, talk: Talk) -> tuple[list[Ranked], Network, float]:
     """The first network that can be had, what that took, and the rows of those before it.
 
     Raises:
@@ -153,13 +154,19 @@ def _first(candidates: Sequence[Candidate], talk: Talk) -> tuple[list[Ranked], N
     for candidate in candidates:
         start = perf_counter()
         try:
-            network = candidate.backbone.build(1)
+            network = _built(candidate, seed)
         except FinetuneError as error:
             failed.append(_failed(candidate, error, perf_counter() - start))
             talk.say(f"{candidate.name}: {failed[-1].error}")
         else:
             return failed, network, perf_counter() - start
     raise WeightsError(_none_left(failed))
+
+
+def _built(candidate: Candidate, seed: int) -> Network:
+    """The network; where it has random weights, one seed gives one network."""
+    seed_all(seed)
+    return candidate.backbone.build(1)
 
 
 def _none_left(rows: Sequence[Ranked]) -> str:

@@ -20,7 +20,7 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
         metric: What orders them.
     """
     title = f"{metric} of held-out answers" if any(row["metrics"] for row in rows) else None
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", padding=0)
     table.add_column("", no_wrap=True)
     table.add_column("backbone", overflow="fold")
     for name in ("value", "95 %", "LogME", "pict/s", "s", "M par."):
@@ -30,13 +30,13 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
         # Text and not markup: a file may be called [bold].
         name, license = Text(row["name"]), Text(row["license"] or NOT_STATED, style="" if row["license"] else "dim")
         if row["error"] is not None:
-            table.add_row("", name, *("-",) * 4, _digits(row["seconds"]), "-", license, style="dim")
+            table.add_row("", name, *("-",) * 4, _seconds(row["seconds"]), "-", license, style="dim")
             continue
         figure = row["metrics"][metric]
         interval = "open" if figure["low"] is None else f"{_digits(figure['low'])} - {_digits(figure['high'])}"
         rate = f"{_digits(row['pictures_per_second'])}{'*' if row['cached'] else ''}"
         table.add_row(f"{place}{'=' if row['tied_with_best'] else ''}", name, shown(figure["value"]), interval,
-                      shown(row["logme"]), rate, _digits(row["seconds"]), _digits(row["parameters"] / 1e6),
+                      shown(row["logme"]), rate, _seconds(row["seconds"]), _digits(row["parameters"] / 1e6),
                       license)  # fmt: skip
     return table
 
@@ -63,3 +63,7 @@ def shown(value: float | None) -> str:
 def _digits(value: float) -> str:
     """Three digits that count, without an exponent."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
