@@ -79,23 +79,27 @@ def read_backbone(text: str) -> Backbone:
 
 
 def spell_differences(backbones: Sequence[Backbone], ids: Sequence[str]) -> list[str]:
-    """A name for each backbone that no other one has: its id, and what is changed about it where another shares that.
+    """A name for each backbone that no other one has: its id, and in what it differs from others of that id.
 
     Args:
         backbones: Which they are.
         ids: What each is called.
     """
-    names = list(ids)
-    for place, (backbone, id) in enumerate(zip(backbones, ids, strict=True)):
-        if ids.count(id) > 1:
-            changed = {word: getattr(backbone, word) for word in _WORDS}
-            changed |= {f"{ARGUMENT}{name}": value for name, value in backbone.args.items()}
-            if backbone.weights != "default":
-                changed["weights"] = re.split(r"[/\\]", backbone.weights)[-1]
-            said = [f"{word}={_said(value)}" for word, value in changed.items() if value is not None]
-            names[place] = ":".join([id, *said])
+    said = [_changes(backbone) for backbone in backbones]
+    names = []
+    for id, own in zip(ids, said, strict=True):
+        same = [other for other, called in zip(said, ids, strict=True) if called == id]
+        names.append(":".join([id, *(text for text in own if not all(text in other for other in same))]))
     return [f"{name} ({names[:place].count(name) + 1})" if names.count(name) > 1 else name
             for place, name in enumerate(names)]  # fmt: skip
+
+
+def _changes(backbone: Backbone) -> list[str]:
+    """What is changed about a backbone, as it is written."""
+    weights = None if backbone.weights == "default" else re.split(r"[/\\]", backbone.weights)[-1]
+    values = {"weights": weights, **{word: getattr(backbone, word) for word in _WORDS}}
+    values |= {f"{ARGUMENT}{name}": value for name, value in backbone.args.items()}
+    return [f"{word}={_said(value)}" for word, value in values.items() if value is not None]
 
 
 def _words(texts: Iterable[str]) -> list[str]:

@@ -28,14 +28,14 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
     table.add_column("licence", overflow="fold")
     for place, row in enumerate(rows, start=1):
         # Text and not markup: a file may be called [bold].
-        name, license = Text(row["name"]), Text(row["license"] or NOT_STATED, style="" if row["license"] else "dim")
+        called, license = Text(row["name"]), Text(row["license"] or NOT_STATED, style="" if row["license"] else "dim")
         if row["error"] is not None:
-            table.add_row("", name, *("-",) * 4, _seconds(row["seconds"]), "-", license, style="dim")
+            table.add_row("", called, *("-",) * 4, _seconds(row["seconds"]), "-", license, style="dim")
             continue
         figure = row["metrics"][metric]
         interval = "open" if figure["low"] is None else f"{_digits(figure['low'])} - {_digits(figure['high'])}"
         rate = f"{_digits(row['pictures_per_second'])}{'*' if row['cached'] else ''}"
-        table.add_row(f"{place}{'=' if row['tied_with_best'] else ''}", name, shown(figure["value"]), interval,
+        table.add_row(f"{place}{'=' if row['tied_with_best'] else ''}", called, shown(figure["value"]), interval,
                       shown(row["logme"]), rate, _seconds(row["seconds"]), _digits(row["parameters"] / 1e6),
                       license)  # fmt: skip
     return table

@@ -65,9 +65,10 @@ def test_no_two_backbones_get_one_name(ids, data):
     assert all(name == id for name, id in zip(names, ids, strict=True) if ids.count(id) == 1)
 
 
-def test_where_two_share_an_id_the_name_says_what_is_changed():
-    backbones = [Backbone("a", weights="x/w.pth"), Backbone("a", weights="x/w.pth", args={"pad_type": "same"})]
-    assert spell_differences(backbones, ["timm/a", "timm/a"]) == [
-        "timm/a:weights=w.pth",
-        "timm/a:arg.pad_type=same:weights=w.pth",
-    ]
+def test_where_two_share_an_id_the_name_says_in_what_they_differ():
+    plain = {"weights": "x/w.pth", "mean": 0.5}
+    backbones = [Backbone("a", **plain), Backbone("a", **plain, args={"pad_type": "same"}), Backbone("b", **plain)]
+    assert spell_differences(backbones, ["timm/a", "timm/a", "timm/b"]) == [
+        "timm/a", "timm/a:arg.pad_type=same", "timm/b"]  # fmt: skip
+    assert spell_differences([backbones[0], Backbone("a", weights="none", mean=0.5)], ["timm/a", "timm/a"]) == [
+        "timm/a:weights=w.pth", "timm/a:weights=none"]  # fmt: skip
