@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
     from .training.freeze import frozen as frozen
+    from .training.methods import Method as Method
+    from .training.methods import list_methods as list_methods
+    from .training.phase import Phase as Phase
     from .training.phases import run_phases as run_phases
-    from .training.plan import Phase as Phase
     from .training.plan import Plan as Plan
     from .training.rates import param_groups as param_groups
 
@@ -56,8 +58,9 @@ _PLACES = {
     "ImageRegressor": "estimator",
     "LinearHead": "models.options",
     "MLPHead": "models.options",
+    "Method": "training.methods",
     "Model": "model",
-    "Phase": "training.plan",
+    "Phase": "training.phase",
     "Plan": "training.plan",
     "Ranked": "ranking",
     "Ranking": "ranking",
@@ -72,6 +75,7 @@ _PLACES = {
     "fit": "fit",
     "frozen": "training.freeze",
     "list_backbones": "models.backbones",
+    "list_methods": "training.methods",
     "load": "model",
     "param_groups": "training.rates",
     "rank": "rank",

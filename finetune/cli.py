@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import warnings
@@ -12,10 +11,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from .errors import ConfigError, FinetuneError
+from .errors import FinetuneError
 from .fit import fit as fit_function
 from .rank_command import backbones_command, rank_command
 from .stdout import heard, print_json, print_text
+from .words import joined, parsed
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -48,7 +48,7 @@ def call(arguments: Sequence[str]) -> int:
         with warnings.catch_warnings():
             # On odd headers of pictures that it reads all the same; what it cannot read is told by us.
             warnings.filterwarnings("ignore", module="PIL")
-            result = app(list(_joined(arguments)), standalone_mode=False, prog_name="finetune")
+            result = app(list(joined(arguments)), standalone_mode=False, prog_name="finetune")
     except FinetuneError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         print(f"finetune: {error}{notes}", file=sys.stderr)  # noqa: T201  # a message, not a log
@@ -70,20 +70,6 @@ def call(arguments: Sequence[str]) -> int:
 def _is_usage(error: Exception) -> bool:
     """Whether click refuses the arguments; typer carries its own copy of click, so the name decides."""
     return any(cls.__name__ == "ClickException" for cls in type(error).__mro__)
-
-
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Lets `--mean` and `--std` take several numbers in a row, as one value with commas."""
-    out: list[str] = []
-    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?,?$", re.IGNORECASE)
-    taking = False
-    for argument in arguments:
-        if taking and number.match(argument) and number.match(out[-1].rsplit(",", 1)[-1] or "0"):
-            out[-1] = f"{out[-1].rstrip(',')},{argument.rstrip(',')}"
-            continue
-        taking = argument in ("--mean", "--std") or (taking and bool(out) and out[-1] in ("--mean", "--std"))
-        out.append(argument)
-    return out
 
 
 def _options_of(function: Callable[..., Any], names: Sequence[str]) -> list[inspect.Parameter]:
@@ -130,50 +116,11 @@ def _arguments(doc: str) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
-def _parsed(words: dict[str, Any]) -> dict[str, Any]:
-    """Texts of the command line as the values that Python takes."""
-    out = dict(words)
-    for name in ("mean", "std"):
-        if isinstance(out.get(name), str):
-            out[name] = _numbers(name, out[name])
-    if out.get("backbone_arg"):
-        out["backbone_arg"] = dict(_pair(text) for text in out["backbone_arg"])
-    elif "backbone_arg" in out:
-        out["backbone_arg"] = None
-    if isinstance(out.get("devices"), str) and out["devices"].isdigit():
-        out["devices"] = int(out["devices"])
-    if isinstance(out.get("class_weight"), str) and "=" in out["class_weight"]:
-        pairs = dict(_pair(text) for text in out["class_weight"].split(","))
-        out["class_weight"] = pairs
-    out |= {flag: None for flag in ("no_header", "allow_leaks") if out.get(flag) is False}
-    return out
-
-
-def _numbers(name: str, text: str) -> float | tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f'--{name} takes one number, or one a channel: --{name} 0.5, --{name} 0.485,0.456,0.406. Got "{text}".'
-        ) from None
-    return values[0] if len(values) == 1 else values
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f'Expected NAME=VALUE, pad_type=same say. Got "{text}".')
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        named = {"true": True, "false": False, "none": None}
-        return name, named.get(value.lower(), value)
-
-
 _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
-    "out": "FOLDER", "recipe": "RUN|FILE",
+    "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
+    "time": "10m|90s|1.5h",
 }  # fmt: skip
 
 
@@ -214,7 +161,7 @@ def _fit(
     from rich.console import Console
 
     console = Console(stderr=as_json)
-    model = fit_function(source, **_parsed(words), verbose=console)
+    model = fit_function(source, **parsed(words), verbose=console)
     if as_json:
         print_json(model.metrics)
     else:
@@ -258,7 +205,7 @@ def _evaluate(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    words = {k: v for k, v in _parsed(words).items() if v is not None}
+    words = {k: v for k, v in parsed(words).items() if v is not None}
     model = _load(run)
     with _bar(None) as moved:
         metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, **words)
@@ -291,7 +238,7 @@ def _check(
 ) -> int:
     from .check_command import check_command
 
-    return check_command(source, _parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
+    return check_command(source, parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
                          accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, augment=augment,
                          as_json=as_json)  # fmt: skip
 

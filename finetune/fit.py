@@ -31,15 +31,40 @@ def fit(
     head: Literal["linear", "mlp"] | None = None,
     dropout: float | None = None,
     hidden: int | None = None,
-    method: Literal["probe", "full", "head-then-full", "lp-ft"] | None = None,
+    method: Literal[
+        "auto",
+        "probe",
+        "full",
+        "head-then-full",
+        "lp-ft",
+        "gradual",
+        "lora",
+        "l2-sp",
+        "surgical",
+        "bias-norm",
+        "distill",
+    ]
+    | None = None,
     epochs: int | None = None,
+    steps: int | None = None,
+    time: str | float | None = None,
     head_epochs: int | None = None,
-    batch_size: int | None = None,
+    patience: int | None = None,
+    stage: str | None = None,
+    sizes: Sequence[int] | int | None = None,
+    lora_rank: int | None = None,
+    lora_alpha: float | None = None,
+    teacher: str | None = None,
+    teacher_weight: float | None = None,
+    temperature: float | None = None,
+    batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
+    effective_batch: int | None = None,
     optimizer: Literal["auto", "sgd", "adamw"] | None = None,
-    lr: float | None = None,
+    lr: float | Literal["auto"] | None = None,
     layer_decay: float | None = None,
     weight_decay: float | None = None,
+    schedule: Literal["cosine", "one-cycle", "constant"] | None = None,
     warmup: float | None = None,
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
@@ -52,6 +77,10 @@ def fit(
     cutmix: float | None = None,
     views: int | None = None,
     ema: float | None = None,
+    soup: int | None = None,
+    settle: Literal["interpolate", "best", "last"] | None = None,
+    compile: bool | None = None,
+    grad_checkpointing: bool | None = None,
     monitor: str | None = None,
     task: Literal["classify", "tag", "regress"] | None = None,
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None,
@@ -113,15 +142,29 @@ def fit(
         head: "linear" or "mlp" [linear].
         dropout: Share of the features that the head loses while training.
         hidden: Width of the "mlp" head [512].
-        method: "probe", "full", "head-then-full" or "lp-ft" [lp-ft].
-        epochs: Length of the phases that move the backbone, in passes over the training pictures [10].
+        method: What moves when; "auto" is "lp-ft", "probe" for a handful of examples, "full" for random weights [auto].
+        epochs: Length of the phases that move the backbone, in passes over the training pictures [3 to 10, fewer the
+            more there are].
+        steps: Their length in steps of the optimizer instead.
+        time: How long the whole run may take instead: 10m, 90s, 1.5h.
         head_epochs: Length of the first phase of "head-then-full" [3].
-        batch_size: Pictures a step on each device [32].
+        patience: Ends a phase after so many epochs that are no better; 0 never does [0].
+        stage: The stage that "surgical" trains; a wrong name lists them.
+        sizes: Sides of smaller training pictures in phases before the last: 128,160.
+        lora_rank: Rank of the matrices that "lora" adds [8].
+        lora_alpha: Their product is scaled by lora_alpha / lora_rank [16].
+        teacher: The run folder that "distill" learns from.
+        teacher_weight: Share of the loss that is the distance from the teacher's answers [0.5].
+        temperature: What logits are divided by in that distance [2].
+        batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
+        effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
         optimizer: "sgd" or "adamw"; by default what suits the phase.
-        lr: The head's rate at its height; by default the method's own. Never scaled silently.
+        lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
+            own].
         layer_decay: What the rate is multiplied by from one stage to the one below [0.9].
         weight_decay: Of weights towards 0; not of biases and normalisation [0.05 with adamw, 0.0001 with sgd].
+        schedule: How rates run over the steps: "cosine", "one-cycle" or "constant" [cosine].
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
@@ -134,6 +177,11 @@ def fit(
         cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
         views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].
         ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.5 after a probe].
+        soup: Averages up to so many of a phase's best epochs where validation agrees; 0 for none [0].
+        settle: "interpolate" ends between the probe and what moved, as far as validation can tell; "best" with the best
+            epoch of all, "last" with the last [interpolate].
+        compile: Compiles the network for the steps on pictures.
+        grad_checkpointing: Computes activations twice instead of keeping them: less memory, more time.
         monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
         task: "classify", "tag" or "regress"; inferred from the targets where not given.
         class_weight: "balanced", its square root "sqrt", or a mapping from class to weight.
@@ -194,6 +242,8 @@ def fit(
             raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
         source, recipe = None, source
     start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
+    if isinstance(sizes, int):
+        words["sizes"] = (sizes,)
     whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
     from rich.console import Console
 

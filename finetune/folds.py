@@ -116,7 +116,7 @@ def _averaged(
     metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)}
     test = splits.indices("test")
     if len(test):
-        seen = answers(network, task, examples.take(test), batch_size=recipe.plan.batch_size,
+        seen = answers(network, task, examples.take(test), batch_size=recipe.plan.batch,
                        accelerator=machine.accelerator).answer  # fmt: skip
         metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
     metrics["folds"] = _over_folds(members)

@@ -18,13 +18,17 @@ from .data.order import beyond_gap, moments
 from .data.readers import scan, without_unreadable
 from .features import Values, device_for, features
 from .folder import RECIPE, write_json
+from .model import Model, load
 from .models.network import Network
 from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
 from .saved import versions
+from .training.defaults import Facts, decide
 from .training.freeze import learning_stages
 from .training.machine import Machine, seed_all
-from .training.plan import Phase
+from .training.phase import Phase
+from .training.plan import Plan
+from .training.teaching import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class Material:
         notes: What was inferred and left out.
         pairs: Rows of `examples` that show one picture.
         clusters: (N,) int64, equal for examples that pairs connect; None where nobody looked.
+        reasons: What the data decided of the plan, and why, a line each.
+        teacher: Whose answers count beside the targets.
     """
 
     recipe: Recipe
@@ -56,6 +62,8 @@ class Material:
     notes: tuple[str, ...]
     pairs: tuple[PairLike, ...] = ()
     clusters: np.ndarray | None = None
+    reasons: tuple[str, ...] = ()
+    teacher: Teacher | None = None
 
     @property
     def options(self) -> TaskOptions:
@@ -66,13 +74,15 @@ class Material:
 
 def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Material:
     """The examples, the network, and each picture read once; recipe.json is written on the way."""
+    taught_by = _load_teacher(recipe.plan.teacher)
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
     options = task_for(recipe.task, examples.kind)
     asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
     write_recipe(folder, asked, machine)
-    # What the kind of target decides is not recorded: with another method it would be decided otherwise.
-    recipe = replace(asked, plan=asked.plan.for_kind(examples.kind))
+    # What the data decides is not recorded: with another method it would be decided otherwise.
+    plan, reasons = _decided(asked, examples)
+    recipe = replace(asked, plan=plan)
     names = Labels.from_targets(examples.kind, examples.targets)
     options.build(names, examples.targets).check_monitor(recipe.plan.monitor)
     if recipe.data.order is not None:
@@ -81,9 +91,10 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # The network, with a fresh head as wide as the labels.
     seed_all(recipe.plan.seed)
     network = recipe.model.build(names.num_outputs)
-    phases = recipe.plan.build(pretrained=recipe.model.weights != "none" or recipe.model.module is not None)
+    phases = plan.build(pretrained=_pretrained(recipe), stages=[stage.name for stage in network.stages])
     for phase in phases:
-        learning_stages(network.stages, phase.learns)
+        learning_stages(network, network.stages, phase.learns)
+    teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
 
     # Every picture is read once: for its features where a phase needs them, else to know that it can be read.
     examples, known, looks, skipped = _read_all(examples, network, recipe, phases, machine, talk)
@@ -94,8 +105,31 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*examples.notes, *skipped, *told_pairs(pairs)), pairs=tuple(pairs),
-        clusters=joined(examples, pairs, recipe.data),
+        clusters=joined(examples, pairs, recipe.data), reasons=reasons, teacher=teacher,
     )  # fmt: skip
+
+
+def _decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
+    """The plan with what the data decides, and why."""
+    data, plan = recipe.data, recipe.plan
+    plan.check_kind(examples.kind)
+    parts = list(examples.table["split"])
+    given = sum(part == "train" for part in parts) / len(parts)
+    share = 1 - 1 / data.folds if data.folds else given or 1 - data.validation - data.test
+    return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=_pretrained(recipe)))
+
+
+def _pretrained(recipe: Recipe) -> bool:
+    return recipe.model.weights != "none" or recipe.model.module is not None
+
+
+def _load_teacher(folder: str | None) -> Model | None:
+    """The run that a plan names as its teacher.
+
+    Raises:
+        RunFolderError: There is none.
+    """
+    return load(folder) if folder is not None else None
 
 
 def write_recipe(folder: Path, recipe: Recipe, machine: Machine) -> None:
@@ -113,7 +147,7 @@ def _read_all(
     see = onlooker.see if onlooker is not None else None
     with talk.bar("reading pictures", len(examples)) as moved:
         if any(phase.on == "features" for phase in phases):
-            known = features(network, examples, batch_size=recipe.plan.batch_size, progress=moved,
+            known = features(network, examples, batch_size=recipe.plan.batch, progress=moved,
                              device=device_for(machine.accelerator), also=see)  # fmt: skip
             errors = known.errors
         else:

@@ -12,7 +12,9 @@ from .data.options import Data
 from .errors import ConfigError, RunFolderError, nearest
 from .models.options import Backbone, LinearHead, MLPHead
 from .tasks.options import NUMBER_LOSSES, TAG_LOSSES, Classify, Regress, Tag
-from .training.plan import Phase, Plan
+from .training.methods import METHODS
+from .training.phase import Phase
+from .training.plan import Plan
 from .types import Kind
 
 TaskOptions = Classify | Tag | Regress
@@ -66,7 +68,13 @@ class Recipe:
                     "class, which would be done twice. Expected one of them."
                 )
             try:
-                self.plan.for_kind(kinds[type(self.task)])
+                self.plan.check_kind(kinds[type(self.task)])
+            except ConfigError as error:
+                wrong.append(str(error))
+        random = self.model.weights == "none" and self.model.module is None
+        if random and not self.plan.phases and self.plan.method in METHODS:
+            try:
+                METHODS[self.plan.method].check(pretrained=False)
             except ConfigError as error:
                 wrong.append(str(error))
         if wrong:
@@ -89,7 +97,9 @@ class Recipe:
         if self.task is not None:
             name = next(name for name, kind in TASKS.items() if type(self.task) is kind)
             task = {"kind": name, **asdict(self.task)}
-        return {"data": data, "model": model, "task": task, "plan": asdict(self.plan)}
+        plan = asdict(self.plan)
+        plan["teacher"] = self.plan.teacher and _whole(self.plan.teacher)
+        return {"data": data, "model": model, "task": task, "plan": plan}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

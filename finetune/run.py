@@ -30,7 +30,7 @@ from .saved import save
 from .tasks.base import Task
 from .training.machine import Machine
 from .training.offers import Surroundings
-from .training.plan import Phase
+from .training.phase import Phase
 from .training.shown import groups_line, plan_rows
 from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
@@ -128,21 +128,22 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
                     validation=splits.indices("validation"), features=material.features)  # fmt: skip
 
     # The plan, before anything is trained.
-    notes = (*material.notes, *splits.notes)
+    notes = (*material.notes, *splits.notes, *material.reasons)
     rows = _show(network, phases, recipe, machine, lesson, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
                           trainer=doors.trainer or {}, progress=talk.live)  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say)
+    outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
     held, answer = _held_out(network, task, lesson, outcome, recipe, machine)
     if splits.refit and not outcome.stopped:
         talk.say("  once more on training and validation pictures together, to the length that was chosen")
         network.load_state_dict(start)
         try:
             stopped = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
-                               say=talk.say, like=outcome, prefix="final-").stopped  # fmt: skip
+                               say=talk.say, like=outcome, teacher=material.teacher,
+                               prefix="final-").stopped  # fmt: skip
         except KeyboardInterrupt:  # before any of its phases had weights to offer
             stopped = True
         if stopped:
@@ -232,7 +233,7 @@ def _answer(
         # The chosen weights are the loaded backbone and a fitted head: its features are known already.
         with torch.no_grad():
             return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
-    return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch_size,
+    return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch,
                    accelerator=machine.accelerator).answer  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import ImageSpec, Stage
+from .adapters import plain_state
 from .stages import stages_of
 
 
@@ -97,9 +98,9 @@ class Network(nn.Module):
 
         Returns:
             Contiguous tensors on the CPU, no two of which share memory, as safetensors asks for. The body's only,
-            where `head_path` is None.
+            where `head_path` is None. Adapters are merged, so that a model is an ordinary one whenever it is saved.
         """
-        state = dict(self.body.state_dict())
+        state = plain_state(self.body)
         if self.head_path is not None and self._head_shape is not None:
             head = dict(self.head.state_dict())
             head["weight"] = head["weight"].reshape(-1, *self._head_shape[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,15 +39,19 @@ def measure(
     Returns:
         For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say.
     """
-    drawn = _drawn(task, answer, target, groups, resamples, seed)
+    values = task.measure(answer, target)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
+    for counts in _resamples(groups, len(target), resamples, seed):
+        for name, scores in task.resampled(answer, target, counts).items():
+            drawn[name].append(scores)
     tail = (1 - level) / 2
-    return {name: _entry(value, drawn[name], tail, len(target)) for name, value in task.measure(answer, target).items()}
+    return {name: _entry(value, np.concatenate(drawn[name]), tail, len(target)) for name, value in values.items()}
 
 
 def difference(
     task: Task,
-    answer: np.ndarray,
-    other: np.ndarray,
+    after: np.ndarray,
+    before: np.ndarray,
     target: np.ndarray,
     *,
     groups: Sequence[Any] | None = None,
@@ -55,43 +59,41 @@ def difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> Measured:
-    """How far apart two sets of answers of the same examples are, metric by metric: `answer` less `other`.
-
-    Both are resampled with the same draws (a paired bootstrap), since examples that are hard for one are mostly hard
-    for the other: intervals of each alone overlap long before nothing can be said of the difference.
+    """How much better or worse answers are than others of the same examples, paired: both are drawn together.
 
     Args:
         task: Says which metrics there are.
-        answer: (N, K) answers.
-        other: (N, K) answers to compare with.
+        after: (N, K) answers.
+        before: (N, K) answers that they are compared with.
         target: Encoded targets of the same N examples.
-        groups: As for `measure`, and so the rest.
+        groups: As for `measure`, and so all that follows.
         resamples: How many resamples are drawn.
         level: The share of resamples inside the interval, in (0, 1).
         seed: Seeds the drawing.
+
+    Returns:
+        For each metric `{"value", "low", "high", "n"}` of the difference `after - before`.
     """
+    old, new = task.measure(before, target), task.measure(after, target)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in new}
+    for counts in _resamples(groups, len(target), resamples, seed):
+        earlier = task.resampled(before, target, counts)
+        for name, scores in task.resampled(after, target, counts).items():
+            drawn[name].append(scores - earlier[name])
     tail = (1 - level) / 2
-    one, two = task.measure(answer, target), task.measure(other, target)
-    drawn = _drawn(task, answer, target, groups, resamples, seed)
-    against = _drawn(task, other, target, groups, resamples, seed)
-    return {name: _entry(one[name] - two[name], drawn[name] - against[name], tail, len(target)) for name in one}
+    return {name: _entry(new[name] - old[name], np.concatenate(drawn[name]), tail, len(target)) for name in new}
 
 
-def _drawn(
-    task: Task, answer: np.ndarray, target: np.ndarray, groups: Sequence[Any] | None, resamples: int, seed: int
-) -> dict[str, np.ndarray]:
-    """The metrics in each resample, (resamples,); one seed draws the same examples whatever the answers are."""
-    unit = _units(groups, len(target))
+def _resamples(groups: Sequence[Any] | None, n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each example is drawn, (b, n) float64 for a block of b resamples at a time."""
+    unit = _units(groups, n)
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[np.ndarray]] = {}
     # A block of resamples at a time keeps the counts of a large part within some 50 MB.
-    block = max(1, min(resamples, 6_000_000 // max(len(target), 1)))
+    block = max(1, min(resamples, 6_000_000 // max(n, 1)))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
         counts = rng.multinomial(unit.max() + 1, np.full(unit.max() + 1, 1 / (unit.max() + 1)), size=size)
-        for name, scores in task.resampled(answer, target, counts[:, unit].astype(np.float64)).items():
-            drawn.setdefault(name, []).append(scores)
-    return {name: np.concatenate(scores) for name, scores in drawn.items()}
+        yield counts[:, unit].astype(np.float64)
 
 
 def _units(groups: Sequence[Any] | None, n: int) -> np.ndarray:

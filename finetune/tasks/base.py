@@ -49,6 +49,14 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def distance(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """How far (N, K) logits are from a teacher's in the same unit, a mean over the examples, a scalar.
+
+        Hinton et al. 2015 (arXiv 1503.02531): both are divided by the temperature, and the distance is multiplied by
+        its square, so that the size of the gradient does not depend on it.
+        """
+
+    @abstractmethod
     def answer(self, logits: Tensor) -> np.ndarray:
         """What the logits say: (N, K) float64 probabilities, or (N, 1) numbers in the target's own unit."""
 

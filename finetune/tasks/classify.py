@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..data.labels import Labels
 from . import losses, resample
@@ -68,6 +69,12 @@ class ClassifyTask(Task):
         if self.gamma is not None:
             return losses.focal(logits, target, gamma=self.gamma, weight=weight, smoothing=self.label_smoothing)
         return losses.cross_entropy(logits, target, weight=weight, smoothing=self.label_smoothing)
+
+    def distance(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """See `Task.distance`: the Kullback-Leibler divergence of the softmaxes."""
+        ours = torch.log_softmax(losses.precise(logits) / temperature, dim=1)
+        theirs = torch.log_softmax(losses.precise(teacher) / temperature, dim=1)
+        return temperature**2 * functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
     def answer(self, logits: Tensor) -> np.ndarray:
         """See `Task.answer`."""

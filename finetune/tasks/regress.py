@@ -36,6 +36,11 @@ class RegressTask(Task):
         measure = functional.huber_loss if self.huber else functional.mse_loss
         return measure(logits.squeeze(1), standard)
 
+    def distance(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """See `Task.distance`: the loss of the numbers; they have no temperature."""
+        measure = functional.huber_loss if self.huber else functional.mse_loss
+        return measure(logits, teacher.to(logits.dtype))
+
     def answer(self, logits: Tensor) -> np.ndarray:
         """See `Task.answer`."""
         return logits.detach().double().cpu().numpy() * self.labels.scale + self.labels.center

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..data.labels import Labels
 from . import losses, resample
@@ -57,6 +58,13 @@ class TagTask(Task):
         if self.objective == "asymmetric":
             return losses.asymmetric(logits, target, positive_weight=weight)
         return losses.binary_cross_entropy(logits, target, positive_weight=weight)
+
+    def distance(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """See `Task.distance`: the Kullback-Leibler divergence of the sigmoids, a mean over the labels."""
+        ours, theirs = losses.precise(logits) / temperature, losses.precise(teacher) / temperature
+        gap = functional.binary_cross_entropy_with_logits(ours, torch.sigmoid(theirs))
+        # Less the teacher's own entropy, so that it is 0 where both say the same.
+        return temperature**2 * (gap - functional.binary_cross_entropy_with_logits(theirs, torch.sigmoid(theirs)))
 
     def answer(self, logits: Tensor) -> np.ndarray:
         """See `Task.answer`."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..tasks.base import Task
-from .probe import _folds, _minimise, _standard, fit_head, plain_head
+from .probe import _minimise, _standard, fit_head, plain_head, stratified_folds
 
 
 def held_out_answers(
@@ -48,7 +48,7 @@ def held_out_answers(
         return answer
     x, y = torch.from_numpy(np.array(features, np.float32)), torch.from_numpy(np.asarray(target))
     logits = torch.zeros(first.held_out.shape)
-    for fit, held in _folds(target, groups, seed):
+    for fit, held in stratified_folds(target, groups, seed):
         kept = fit[~without[fit]]
         if _lacks(target, kept, fit):
             return answer

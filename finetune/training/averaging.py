@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from .plan import Phase
+from .phase import Phase
 from .rates import phase_steps
 
 
@@ -45,7 +45,7 @@ class Average(L.Callback):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Begins with the weights as they are, in full precision."""
-        self.decay = decay_for(phase_steps(trainer, self.phase.epochs), self.phase.ema)
+        self.decay = decay_for(phase_steps(trainer, self.phase), self.phase.ema)
         self.mean = {name: p.detach().float().clone() for name, p in self._learning(module)}
         self.last.clear()
         self._step = trainer.global_step

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import shutil
 import signal
 import threading
 import warnings
@@ -51,11 +52,16 @@ class KeepBest(L.Callback):
         path: The file, `.safetensors`; a `.json` beside it says which epoch it is and how good.
         monitor: The logged metric that chooses; None keeps the last epoch.
         higher: Whether more of it is better.
+        also: How many of the next best epochs are kept beside it.
     """
 
-    def __init__(self, path: Path, monitor: str | None, higher: bool) -> None:
-        self.path, self.monitor, self.higher = path, monitor, higher
-        self.best: float | None = None
+    def __init__(self, path: Path, monitor: str | None, higher: bool, also: int = 0) -> None:
+        self.path, self.monitor, self.higher, self.also = path, monitor, higher, max(0, also)
+        self.scores: list[float] = []
+
+    def others(self) -> list[Path]:
+        """The files of the next best epochs, the best first; only those that exist count."""
+        return [self.path.with_name(f"{self.path.stem}-{place}.safetensors") for place in range(2, self.also + 2)]
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
         """Keeps the weights where they are better than all before."""
@@ -67,22 +73,32 @@ class KeepBest(L.Callback):
                 f"{', '.join(sorted(trainer.callback_metrics)) or 'none'}; see --monitor."
             )
         score = float(trainer.callback_metrics[self.monitor])
-        better = self.best is None or (score > self.best if self.higher else score < self.best)
-        if math.isfinite(score) and better:
-            self.best = score
-            self._write(trainer, module, trainer.current_epoch + 1, score)
+        if not math.isfinite(score):
+            return
+        place = sum(score <= known if self.higher else score >= known for known in self.scores)
+        if place > self.also:
+            return
+        self.scores = [*self.scores[:place], score, *self.scores[place:]][: self.also + 1]
+        files = [self.path, *self.others()][: len(self.scores)]
+        if trainer.is_global_zero:
+            # Copied and not moved: the best file is there at any moment.
+            for better, worse in reversed(list(zip(files[place:], files[place + 1 :], strict=False))):
+                for ending in (".safetensors", ".json"):
+                    shutil.copyfile(better.with_suffix(ending), worse.with_suffix(ending))
+        self._write(files[place], trainer, module, trainer.current_epoch + 1, score)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Without a metric to choose by, the last weights are the ones."""
         if self.monitor is None:
-            self._write(trainer, module, trainer.current_epoch, None)  # counted up by now
+            self._write(self.path, trainer, module, trainer.current_epoch, None)  # counted up by now
 
-    def _write(self, trainer: Any, module: Any, epoch: int, score: float | None) -> None:
+    @staticmethod
+    def _write(path: Path, trainer: Any, module: Any, epoch: int, score: float | None) -> None:
         if not trainer.is_global_zero:
             return
-        write_state(self.path, module.state_dict())
+        write_state(path, module.state_dict())
         facts = {"epoch": epoch, "step": trainer.global_step, "score": score}
-        with replacing(self.path.with_suffix(".json")) as temporary:
+        with replacing(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(facts))
 
 

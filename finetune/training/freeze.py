@@ -12,8 +12,16 @@ from ..errors import ConfigError, nearest
 from ..types import Stage
 
 
-def learning_stages(stages: Sequence[Stage], learns: str | tuple[str, ...]) -> tuple[Stage, ...]:
-    """The stages that a phase moves; the last stage is the head.
+def learning_stages(
+    module: nn.Module, stages: Sequence[Stage], learns: str | tuple[str, ...], added: Sequence[str] = ()
+) -> tuple[Stage, ...]:
+    """What a phase moves, as stages that hold nothing else; the last stage is the head.
+
+    Args:
+        module: Whose parameters the stages name.
+        stages: From input to head.
+        learns: As in `Phase`.
+        added: The parameters of adapters.
 
     Raises:
         ConfigError: A stage that the network does not have.
@@ -22,6 +30,11 @@ def learning_stages(stages: Sequence[Stage], learns: str | tuple[str, ...]) -> t
         return tuple(stages)
     if learns == "head":
         return (stages[-1],)
+    if learns in ("adapters", "bias-norm"):
+        slight = {name for name, parameter in module.named_parameters() if parameter.ndim <= 1}
+        slight = slight if learns == "bias-norm" else set(added)
+        kept = (Stage(s.name, tuple(name for name in s.parameters if name in slight)) for s in stages[:-1])
+        return (*(stage for stage in kept if stage.parameters), stages[-1])
     names = [stage.name for stage in stages]
     wanted = (learns,) if isinstance(learns, str) else learns
     for name in wanted:

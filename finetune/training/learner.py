@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -15,9 +16,11 @@ from ..data.mixing import mix
 from ..errors import TrainingError
 from ..models.network import Network
 from ..tasks.base import Task
-from ..types import Batch
-from .plan import Phase, Plan
-from .rates import cosine, param_groups, phase_steps
+from ..types import Batch, Stage
+from .phase import Phase
+from .plan import Plan
+from .rates import param_groups, phase_steps, schedule
+from .teaching import Teacher
 
 
 class Learner(L.LightningModule):
@@ -30,14 +33,19 @@ class Learner(L.LightningModule):
         plan: Decay, warm-up and mixing.
         seed: Of dropout and the like, on each rank its own.
         head_decay: Weight decay of the head under "sgd", where an earlier phase has found the one that it needs.
+        learning: What learns; by default the network's own stages.
+        teacher: Whose answers count for the share `phase.teacher` of the loss.
     """
 
     def __init__(
-        self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int, head_decay: float | None = None
-    ) -> None:
+        self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int, head_decay: float | None = None,
+        learning: Sequence[Stage] = (), teacher: Teacher | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._seed = seed
         self._head_decay = head_decay
+        self._learning = tuple(learning) or network.stages
+        self._teacher = teacher
         self.network, self.task, self.phase, self.plan = network, task, phase, plan
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._last_loss: tuple[int, Tensor] | None = None
@@ -45,29 +53,31 @@ class Learner(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
         sgd = self.phase.optimizer == "sgd"
-        decay = self.plan.weight_decay
+        lr, decay = _number(self.phase.lr), self.plan.weight_decay
+        if self.phase.decay_to == "start":
+            decay = 0.0  # of the body; that is pulled elsewhere
         groups = param_groups(
             self.network,
-            lr=self.phase.lr,
+            lr=lr,
             layer_decay=self.phase.layer_decay,
             weight_decay=decay if decay is not None else 1e-4 if sgd else 0.05,
-            stages=self.network.stages,
+            stages=self._learning,
         )
-        if sgd and decay is None and self._head_decay is not None:
+        if sgd and self.plan.weight_decay is None and self._head_decay is not None:
             # Without it the head would leave at once the penalty under which it was fitted, and grow sure of itself.
             for group in groups:
                 if group["name"] == "head":
                     group["weight_decay"] = self._head_decay
+        # One kernel for all weights instead of several for each; it cannot share their gradients' scaling with a clip.
+        fused = self.trainer.precision not in ("16-mixed", "16-true")
         optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=self.phase.lr, momentum=0.9, nesterov=True)
+            torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused)
             if sgd
-            else torch.optim.AdamW(groups, lr=self.phase.lr)
+            else torch.optim.AdamW(groups, lr=lr, fused=fused)
         )
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
-        steps = phase_steps(self.trainer, self.phase.epochs)
-        warmup = round(self.plan.warmup * steps)
-        schedule = LambdaLR(optimizer, lambda step: cosine(step, steps=steps, warmup=warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        share = schedule(self.phase.schedule, steps=phase_steps(self.trainer, self.phase), warmup=self.plan.warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Seeds what is random in the network, so that a phase does not depend on what was drawn before it."""
@@ -94,6 +104,9 @@ class Learner(L.LightningModule):
         logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
         loss = self.task.loss(logits, batch.target)
         if stage == "train":
+            if self._teacher is not None and self.phase.teacher:
+                gap = self.task.distance(logits, self._teacher(batch.inputs), self.plan.temperature)
+                loss = torch.lerp(loss, gap, self.phase.teacher)
             self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.row), sync_dist=True)
         else:
             self._seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
@@ -126,9 +139,15 @@ class Learner(L.LightningModule):
         at = f"at step {step} " if step is not None else ""
         return (
             f'{what} {at}(epoch {self.current_epoch + 1}) of phase "{self.phase.name}". Training was stopped. '
-            f"The rate was {self.phase.lr:g}, the precision {self.trainer.precision}; try --lr {self.phase.lr / 10:g}, "
+            f"The rate was {_number(self.phase.lr):g}, the precision {self.trainer.precision}; try --lr "
+            f"{_number(self.phase.lr) / 10:g}, "
             "or --precision 32-true."
         )
+
+
+def _number(lr: float | str) -> float:
+    """The rate of a phase that runs; "auto" has been looked for by then."""
+    return float(lr)
 
 
 def _gather(mine: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

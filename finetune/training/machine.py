@@ -50,6 +50,7 @@ class Machine:
         count = devices if isinstance(devices, int) else len(devices)
         world_size = count * plan.num_nodes
         _check(plan, accelerator, count)
+        accumulation(plan, world_size)
         precision = plan.precision
         if precision == "auto":
             bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -79,6 +80,23 @@ class Machine:
         return replace(
             plan, accelerator=self.accelerator, devices=self.devices, precision=self.precision, workers=self.workers
         )
+
+
+def accumulation(plan: Plan, world_size: int) -> int:
+    """Over how many batches gradients are added, so that a step sees `plan.effective_batch` pictures.
+
+    Raises:
+        ConfigError: No whole number of batches gives it.
+    """
+    if plan.effective_batch is None:
+        return plan.accumulate
+    together = plan.batch * world_size
+    if plan.effective_batch % together:
+        raise ConfigError(
+            f"effective_batch must be a multiple of {together}, the pictures that {world_size} devices see at once. "
+            f"Got {plan.effective_batch}."
+        )
+    return plan.effective_batch // together
 
 
 def suitable_workers(cores: int, accelerator: str) -> int:

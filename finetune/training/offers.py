@@ -23,12 +23,14 @@ class Candidate:
         epoch: After how many epochs of the phase; 0 before any.
         score: The monitored metric on validation; None where there is no validation.
         state: The file of the weights.
+        share: How far they are on the way from the safe weights to those of the phase, in [0, 1].
     """
 
     phase: str
     epoch: int
     score: float | None
     state: Path
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

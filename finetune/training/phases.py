@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,22 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, RichProgressB
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import TrainingError
+from ..errors import ConfigError, TrainingError
 from ..types import Stage
 from .averaging import Average
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
 from .freeze import freeze_except, learning_stages
-from .machine import Machine, seed_all
+from .machine import Machine, accumulation, seed_all
 from .offers import Candidate, Surroundings
-from .plan import Phase, Plan
+from .phase import Phase
+from .plan import Plan
+from .pull import PullToStart
 from .rates import module_stages
 
 
 def fit_phase(
     module: L.LightningModule,
-    stages: Sequence[Stage],
+    learning: Sequence[Stage],
     phase: Phase,
     plan: Plan,
     around: Surroundings,
@@ -47,13 +50,14 @@ def fit_phase(
     higher: bool,
     data: Mapping[str, Any],
     epochs: int | None = None,
+    batches: int | None = None,
     prefix: str = "",
-) -> tuple[Candidate, bool]:
+) -> tuple[list[Candidate], bool]:
     """Freezes, fits, and loads the best weights back into `module`.
 
     Args:
         module: What is trained.
-        stages: Its stages from input to head; names of parameters are those of `module`.
+        learning: What learns, by the names of the parameters of `module`.
         phase: What learns, and for how long.
         plan: Accumulation and clipping.
         around: Folder, devices and the user's own callbacks.
@@ -62,21 +66,26 @@ def fit_phase(
         higher: Whether more of it is better.
         data: `train_dataloaders` and `val_dataloaders`, or `datamodule`, as `Trainer.fit` takes them.
         epochs: Stops after this many of the phase's epochs.
+        batches: Ends each epoch after so many.
         prefix: Before the checkpoint's file name.
 
     Returns:
-        The best weights, and whether the user asked to stop.
+        The best weights, behind them the next best as far as `plan.soup` asks for them, and whether the user asked to
+        stop.
     """
-    freeze_except(module, learning_stages(stages, phase.learns))
+    freeze_except(module, learning)
     state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
     state.unlink(missing_ok=True)
+    keep = KeepBest(state, monitor, higher, also=plan.soup - 1)
     stop = PoliteStop()
     trainer = dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
         KeepNorms(phase.norms),
         *([Average(phase)] if phase.ema else []),  # before those that keep weights
-        KeepBest(state, monitor, higher),
+        *([PullToStart(0.1 if plan.weight_decay is None else plan.weight_decay)] if phase.decay_to == "start" else []),
+        keep,
+        *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
         QuietRanks(),
         SameEverywhere(),
@@ -85,7 +94,8 @@ def fit_phase(
         # Those that count epochs or remember a best value start anew in each phase.
         *(copy.deepcopy(c) if isinstance(c, Checkpoint | EarlyStopping) else c for c in own),
     ]
-    words = _trainer_words(around, plan, epochs or phase.epochs, callbacks) | trainer
+    words = _trainer_words(around, plan, epochs or phase.epochs, callbacks)
+    words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
     with quiet_lightning():
         try:
             _fit(L.Trainer(**words), module, data, phase)
@@ -98,9 +108,16 @@ def fit_phase(
             f'No epoch of phase "{phase.name}" had a finite {monitor} on validation, so there are no weights to keep. '
             "Expected validation examples of more than one class; see --monitor for another metric."
         )
-    facts = json.loads(state.with_suffix(".json").read_text())
     module.float().load_state_dict(load_file(state))  # a precision such as bf16-true has converted the module in place
-    return Candidate(phase=phase.name, epoch=facts["epoch"], score=facts["score"], state=state), stop.asked
+    kept = [path for path in (state, *keep.others()) if path.exists()]
+    facts = [json.loads(path.with_suffix(".json").read_text()) for path in kept]
+    offers = [Candidate(phase=phase.name, epoch=f["epoch"], score=f["score"], state=path)
+              for path, f in zip(kept, facts, strict=True)]  # fmt: skip
+    return offers, stop.asked
+
+
+def _early_stop(plan: Plan, monitor: str, higher: bool) -> EarlyStopping:
+    return EarlyStopping(monitor, patience=plan.patience, mode="max" if higher else "min", check_finite=False)
 
 
 def run_phases(
@@ -148,15 +165,34 @@ def run_phases(
             folder=folder, machine=Machine.of(plan), callbacks=callbacks, logger=logger, trainer=trainer or {}
         )
         seed_all(plan.seed)
-        for index, phase in enumerate(plan.build(pretrained=True)):
-            epochs = phase.epochs or plan.head_epochs
+        stages = _own_stages(module)
+        for index, phase in enumerate(plan.build(pretrained=True, stages=[stage.name for stage in stages])):
+            _refuse_ours(phase)
+            limit = {"max_steps": phase.steps} if phase.steps else {}
             _, asked = fit_phase(
-                module, _own_stages(module), phase, plan, around, index=index, monitor=monitor,
-                higher=bool(higher), data=data, epochs=epochs,
+                module, learning_stages(module, stages, phase.learns), phase, plan,
+                replace(around, trainer={**limit, **around.trainer}), index=index, monitor=monitor,
+                higher=bool(higher), data=data, epochs=-1 if phase.steps else phase.epochs or plan.head_epochs,
             )  # fmt: skip
             if asked:
                 break
     return module
+
+
+def _refuse_ours(phase: Phase) -> None:
+    """What only a network of ours can do.
+
+    Raises:
+        ConfigError: Adapters, a teacher, a rate to look for, smaller pictures, or decay towards the start.
+    """
+    wrong = {"adapters": phase.learns == "adapters", "a teacher": phase.teacher, 'lr="auto"': phase.lr == "auto",
+             "pictures of another size": phase.size, 'decay_to="start"': phase.decay_to == "start"}  # fmt: skip
+    named = [what for what, true in wrong.items() if true]
+    if named:
+        raise ConfigError(
+            f'The phase "{phase.name}" asks for {" and ".join(named)}, which a LightningModule of one\'s own has to do '
+            "itself. Expected a method without, lp-ft say; or ft.fit with Backbone.from_module(...)."
+        )
 
 
 def _trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Sequence[Any]) -> dict[str, Any]:
@@ -164,7 +200,7 @@ def _trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Seq
     return {
         **around.machine.trainer_words(),
         "max_epochs": epochs,
-        "accumulate_grad_batches": plan.accumulate,
+        "accumulate_grad_batches": accumulation(plan, around.machine.world_size),
         "gradient_clip_val": plan.gradient_clip or None,
         "callbacks": callbacks,
         "logger": around.logger,

@@ -1,115 +1,68 @@
-"""What happens when: a method is a tuple of phases, and a phase is a value."""
+"""Everything that is said about training: values, and no more than what can be said before the data is seen."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-from ..data.policies import ENGINES
 from ..data.policies import POLICIES as VARIATIONS
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError
 from ..types import Kind
+from .methods import METHODS
+from .phase import Phase
 
-METHODS = ("probe", "full", "head-then-full", "lp-ft")
 CACHES = ("auto", "ram", "disk", "off")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", *VARIATIONS)
 SAMPLERS = ("shuffle", "balanced", "sqrt")
-
-# Rates of the head by optimizer: (adamw, sgd).
-FRESH_RATE = (1e-3, 1e-2)
-TUNE_RATE = (1e-4, 1e-2)
-
-# What "lp-ft" does by default, as measured on 243 pictures (docs/architecture.md).
-LP_FT_VIEWS = 4
+SETTLES = ("interpolate", "best", "last")
 MOST_VIEWED = 5_000  # training pictures beyond which a head is fitted without views: they are variety enough
-TUNE_POLICY = "standard"
-TUNE_MIXUP = 0.4
-TUNE_EMA = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A stretch of training in which the same stages learn.
-
-    Args:
-        name: How it is shown and how its checkpoint is called.
-        learns: "head", "all", or the names of stages.
-        on: "features": the head is fitted to convergence on the features of the frozen backbone, which are computed
-            once. "pictures": gradient steps on (augmented) pictures.
-        epochs: Passes over the training pictures; 0 on features.
-        optimizer: "sgd" with Nesterov's momentum of 0.9, or "adamw".
-        lr: The head's rate at its height.
-        layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
-        norms: "frozen": normalisation layers keep the running statistics they have, in every stage. "train": those
-            of learning stages learn theirs. Frozen stages always keep theirs.
-        augment: The policy that varies the training pictures.
-        views: On features: how many varied versions of each training picture the head is fitted on beside the picture.
-        ema: On pictures: the share of the phase's steps that the running average of the weights looks back over, in
-            [0, 1]; the average is what is measured and kept. 0 keeps the weights of the last step.
-    """
-
-    name: str
-    learns: Literal["head", "all"] | tuple[str, ...] = "all"
-    on: Literal["features", "pictures"] = "pictures"
-    epochs: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 1e-2
-    layer_decay: float = 1.0
-    norms: Literal["frozen", "train"] = "frozen"
-    augment: str = "light"
-    views: int = 0
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        wrong = []
-        if self.on not in ("features", "pictures"):
-            wrong.append(f'on must be "features" or "pictures". Got {self.on!r}.')
-        if self.on == "pictures" and self.epochs < 1:
-            wrong.append(f"epochs must be 1 or more on pictures. Got {self.epochs}.")
-        if self.on == "features" and self.learns != "head":
-            wrong.append(f'On features only the head can learn: learns must be "head". Got {self.learns!r}.')
-        if self.optimizer not in ("sgd", "adamw"):
-            wrong.append(f'optimizer must be "sgd" or "adamw". Got {self.optimizer!r}.')
-        if self.norms not in ("frozen", "train"):
-            wrong.append(f'norms must be "frozen" or "train". Got {self.norms!r}.')
-        if self.augment not in POLICIES[1:]:
-            wrong.append(f"augment must be one of {', '.join(POLICIES[1:])}. Got {self.augment!r}.")
-        if self.views < 0 or not 0 <= self.ema <= 1:
-            wrong.append(f"views must be 0 or more and ema in [0, 1]. Got {self.views} and {self.ema}.")
-        if not self.lr > 0 or not 0 < self.layer_decay <= 1:
-            wrong.append(f"lr must be above 0 and layer_decay in (0, 1]. Got {self.lr} and {self.layer_decay}.")
-        if wrong:
-            raise ConfigError("\n".join(f'Phase "{self.name}": {line}' for line in wrong))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How to train: method, lengths, rates, and the machines.
 
+    What is None or "auto" follows from the data and the method (`training/defaults.py`), and is printed.
+
     Args:
-        method: "probe" fits the head on the frozen backbone's features. "full" trains everything from the pretrained
-            weights. "head-then-full" trains the head for `head_epochs`, then everything. "lp-ft" (Kumar et al.
-            2022, arXiv 2202.10054) fits the head as "probe" does, then trains everything from there.
+        method: A name of `finetune.list_methods()`, where each says what it does and where it is from; "auto" is
+            "lp-ft" for pretrained weights, "probe" where examples are too few for it, "full" for random weights.
         epochs: Length of the phases that move the backbone, in passes over the training pictures.
+        steps: Their length in steps of the optimizer instead.
+        time: Their length by the clock instead, "10m", "90s", "1.5h" or seconds: how long the whole run may take. A
+            trial of a few steps turns it into a number of steps, which is recorded.
         head_epochs: Length of the first phase of "head-then-full".
-        batch_size: Pictures a step on each device.
+        patience: Ends a phase after so many epochs without a better `monitor`; 0 never does.
+        stage: The stage that "surgical" trains.
+        sizes: Sides in pixels of the training pictures in phases before the last one, which is at the network's own
+            size (progressive resizing, Howard 2018); each takes an equal share of the epochs.
+        lora_rank: Rank of the matrices that "lora" adds, 1 or more.
+        lora_alpha: Their product is scaled by `lora_alpha / lora_rank`.
+        teacher: The run folder whose answers "distill" learns from.
+        teacher_weight: Share of the loss that is the distance from those answers, in (0, 1].
+        temperature: What the logits of both are divided by in that distance, above 0.
+        batch_size: Pictures a step on each device. "auto" takes the largest power of 2 up to 256 that the memory of
+            an accelerator holds, and 32 on a CPU.
         accumulate: Steps whose gradients are added before the weights move.
+        effective_batch: Pictures a step in all, from which `accumulate` follows.
         optimizer: "sgd", "adamw", or "auto": "sgd" where everything starts from a good place, since its steps shrink
             with the gradient and leave alone what fits already; "adamw" for what starts from nothing.
         lr: The head's rate at its height; by default the method's own. It is used as given, whatever the batch.
+            "auto" looks for it by a range test (Smith 2017, arXiv 1506.01186) before each phase on pictures.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1]; it applies to
             pretrained weights only.
-        weight_decay: Of weights towards 0; not of biases and normalisation. By default 0.05 with "adamw", where it is
-            decoupled from the gradient, and 0.0001 with "sgd".
+        weight_decay: Of weights towards 0 (in "l2-sp" towards the pretrained ones); not of biases and normalisation.
+            By default 0.05 with "adamw", where it is decoupled from the gradient, and 0.0001 with "sgd"; in "l2-sp"
+            0.1.
+        schedule: "cosine", "one-cycle" or "constant", as in `Phase`.
         warmup: Share of a phase's steps in which the rate rises, in [0, 1).
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
         augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
-            "digits", "documents" or "none"; "auto" is "light", "standard" where "lp-ft" moves the
-            backbone, and for a number "documents", which mirrors nothing: a
-            mirrored road turns the other way.
+            "digits", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the backbone
+            move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
         augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
         mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
             angle; "auto" is then "light" for numbers too.
@@ -118,17 +71,22 @@ class Plan:
             of a picture counts. A head that is fitted on features takes each picture once in any case. Say
             monitor="balanced_accuracy" with it: plain accuracy prefers weights that favour the frequent classes.
         mixup: Alpha of mixup (Zhang et al. 2018, arXiv 1710.09412), which blends pictures and targets of a batch two
-            by two in steps on pictures; 0 for none. By default 0.4 where "lp-ft" moves a backbone under classes or
-            labels, since a head that fits its training pictures already would else only grow sure of itself.
+            by two in steps on pictures; 0 for none.
         cutmix: Alpha of cutmix (Yun et al. 2019, arXiv 1905.04899), which lays a box of one picture over another; 0
             for none. With mixup too, each batch takes one of them at random.
-        views: How many varied versions of each training picture the head of "probe" and "lp-ft" is fitted on beside
-            the picture itself, which costs as many passes. By default 4 for "lp-ft", where the passes of the second
-            phase cost more, and 0 for "probe".
+        views: How many varied versions of each training picture a head on features is fitted on beside the picture
+            itself, which costs as many passes. By default 4 where later passes cost more, and 0 for "probe".
         ema: Share of a phase's steps that the running average of the weights looks back over; 0 for none. By default
             0.5 for what starts from a fitted head.
-        monitor: The metric on validation that chooses among the epochs; the task's own by default.
+        soup: Averages the weights of up to so many of the best epochs of a phase, each only where validation agrees
+            (greedy soup: Wortsman et al. 2022, arXiv 2203.05482); 0 for none.
+        settle: What becomes of the probe and of what moved since. "interpolate" keeps the weights between the two that
+            validation prefers, chosen by cross-fitting (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903), "best"
+            those of the best epoch of any phase, "last" those at the end.
+        monitor: The metric on validation that chooses; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
+        compile: Compiles the network for the steps on pictures; where that cannot be had, it is said once.
+        grad_checkpointing: Computes activations twice instead of keeping them: less memory, more time.
         accelerator: As Lightning's Trainer takes it, and so the next four.
         devices: How many, or which, or "auto" for all.
         num_nodes: Machines.
@@ -144,15 +102,27 @@ class Plan:
         ConfigError: All that is wrong, at once.
     """
 
-    method: str = "lp-ft"
-    epochs: int = 10
+    method: str = "auto"
+    epochs: int | None = None
+    steps: int | None = None
+    time: str | float | None = None
     head_epochs: int = 3
-    batch_size: int = 32
+    patience: int = 0
+    stage: str | None = None
+    sizes: tuple[int, ...] = ()
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
+    batch_size: int | Literal["auto"] = 32
     accumulate: int = 1
+    effective_batch: int | None = None
     optimizer: Literal["auto", "sgd", "adamw"] = "auto"
-    lr: float | None = None
+    lr: float | Literal["auto"] | None = None
     layer_decay: float = 0.9
     weight_decay: float | None = None
+    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
     warmup: float = 0.1
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
@@ -164,8 +134,12 @@ class Plan:
     cutmix: float = 0.0
     views: int | None = None
     ema: float | None = None
+    soup: int = 0
+    settle: Literal["interpolate", "best", "last"] = "interpolate"
     monitor: str | None = None
     seed: int = 0
+    compile: bool = False
+    grad_checkpointing: bool = False
     accelerator: str = "auto"
     devices: int | str | tuple[int, ...] = "auto"
     num_nodes: int = 1
@@ -176,110 +150,29 @@ class Plan:
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.method not in METHODS:
-            known = ", ".join(METHODS)
-            wrong.append(f'Unknown method "{self.method}". Expected one of {known}.' + nearest(self.method, METHODS))
-        if self.augment not in POLICIES:
-            wrong.append(
-                f'Unknown augment "{self.augment}". Expected one of {", ".join(POLICIES)}.'
-                + nearest(self.augment, POLICIES)
-            )
-        for name, least in (("epochs", 1), ("head_epochs", 1), ("batch_size", 1), ("accumulate", 1), ("num_nodes", 1)):
-            if getattr(self, name) < least:
-                wrong.append(f"{name} must be {least} or more. Got {getattr(self, name)}.")
-        if self.augment_engine not in ENGINES:
-            wrong.append(
-                f'Unknown augment_engine "{self.augment_engine}". Expected one of {", ".join(ENGINES)}.'
-                + nearest(self.augment_engine, ENGINES)
-            )
-        varied = VARIATIONS.get(self.augment)
-        if self.mirror_target == "negate" and varied is not None and "mirror" in varied.never:
-            wrong.append(
-                f'mirror_target "negate" is for pictures that are mirrored, which the augment "{self.augment}" never '
-                "does. Leave one of them out."
-            )
-        if self.mirror_target not in ("keep", "negate"):
-            wrong.append(f'mirror_target must be "keep" or "negate". Got {self.mirror_target!r}.')
-        if self.optimizer not in ("auto", "sgd", "adamw"):
-            wrong.append(f'optimizer must be "auto", "sgd" or "adamw". Got {self.optimizer!r}.')
-        if self.precision not in PRECISIONS:
-            wrong.append(
-                f'Unknown precision "{self.precision}". Expected one of {", ".join(PRECISIONS)}.'
-                + nearest(self.precision, PRECISIONS)
-            )
-        wrong += self._wrong_in_sampling()
-        if self.mirror_target == "negate" and any(phase.views for phase in self.phases):
-            wrong.append(
-                'Views of a phase on features are not negated with their pictures, as mirror_target="negate" asks. '
-                "Expected views=0 in the phases."
-            )
-        if self.cache not in CACHES:
-            wrong.append(f'Unknown cache "{self.cache}". Expected one of {", ".join(CACHES)}.')
-        names = [phase.name for phase in self.phases]
-        if len(set(names)) < len(names):
-            wrong.append(f"Phases need names of their own. Got {', '.join(names)}.")
-        on = [phase.on for phase in self.phases]
-        if "features" in on[1:]:
-            wrong.append("A phase on features must be the first: features are those of the backbone as it is loaded.")
-        if self.lr is not None and not self.lr > 0:
-            wrong.append(f"lr must be above 0. Got {self.lr}.")
-        if not 0 < self.layer_decay <= 1:
-            wrong.append(f"layer_decay must be above 0 and at most 1. Got {self.layer_decay}.")
-        if not 0 <= self.warmup < 1:
-            wrong.append(f"warmup is a share of the steps, from 0 to below 1. Got {self.warmup}.")
-        for name in ("weight_decay", "gradient_clip", "seed"):
-            if (getattr(self, name) or 0) < 0:
-                wrong.append(f"{name} must be 0 or more. Got {getattr(self, name)}.")
-        if self.workers is not None and self.workers < 0:
-            wrong.append(f"workers must be 0 or more. Got {self.workers}.")
-        if self.norms not in ("auto", "frozen", "train"):
-            wrong.append(f'norms must be "auto", "frozen" or "train". Got {self.norms!r}.')
-        if isinstance(self.devices, int) and self.devices < 1:
-            wrong.append(f'devices must be 1 or more, or "auto". Got {self.devices}.')
-        if isinstance(self.devices, str) and not re.fullmatch(r"auto|\d+(,\d+)*,?", self.devices):
-            wrong.append(f'devices must be a number, numbers such as 0,1, or "auto". Got {self.devices!r}.')
-        if wrong:
+        from .faults import faults
+
+        if wrong := faults(self):
             raise ConfigError("\n".join(wrong))
 
-    def _wrong_in_sampling(self) -> list[str]:
-        wrong = []
-        if self.sampler not in SAMPLERS:
-            wrong.append(
-                f'Unknown sampler "{self.sampler}". Expected one of {", ".join(SAMPLERS)}.'
-                + nearest(self.sampler, SAMPLERS)
-            )
-        for name in ("mixup", "cutmix"):
-            if not 0 <= (getattr(self, name) or 0.0) < float("inf"):
-                wrong.append(f"{name} is 0 for none, or the alpha of a Beta distribution. Got {getattr(self, name)}.")
-        steps = any(phase.on == "pictures" for phase in self.phases) if self.phases else self.method != "probe"
-        idle = [
-            name for name in ("sampler", "mixup", "cutmix", "ema") if getattr(self, name) not in ("shuffle", 0, None)
-        ]
-        if not 0 <= (self.ema or 0.0) <= 1:
-            wrong.append(f"ema is a share of the steps of a phase, from 0 to 1. Got {self.ema}.")
-        if (self.views or 0) < 0:
-            wrong.append(f"views must be 0 or more. Got {self.views}.")
-        if self.views and not self.phases and self.method not in ("probe", "lp-ft"):
-            wrong.append(
-                f'views are for a head that is fitted on features; method "{self.method}" fits none. Leave it out.'
-            )
-        if idle and not steps:
-            wrong.append(
-                f"{', '.join(idle)} would do nothing: a probe fits its head on the features of all pictures at once. "
-                "Expected a method that takes steps on pictures; against rare classes, class_weight or loss."
-            )
-        return wrong
+    @property
+    def batch(self) -> int:
+        """Pictures a step on each device; 32 as long as "auto" is not decided."""
+        return 32 if self.batch_size == "auto" else self.batch_size
 
-    def for_kind(self, kind: Kind) -> Plan:
-        """The plan with the augmentation that suits this kind of target, where the user names none.
+    @property
+    def moves(self) -> bool:
+        """Whether any phase takes steps on pictures."""
+        return any(phase.on == "pictures" for phase in self.phases) if self.phases else self.method != "probe"
+
+    def check_kind(self, kind: Kind) -> None:
+        """Refuses what this kind of target does not have.
 
         Raises:
-            ConfigError: A sampler, a way of mixing or of mirroring that this kind does not have.
+            ConfigError: A sampler, a way of mixing or of mirroring.
         """
         wrong = []
-        negate = self.mirror_target == "negate"
-        if negate and kind != "number":
+        if self.mirror_target == "negate" and kind != "number":
             wrong.append(
                 f'mirror_target "negate" is for numbers, a steering angle say. The targets are of kind {kind!r}: leave '
                 "it out."
@@ -296,50 +189,24 @@ class Plan:
             )
         if wrong:
             raise ConfigError("\n".join(wrong))
-        mixup, augment = self.mixup, self.augment
-        if mixup is None:
-            mixup = TUNE_MIXUP if self.method == "lp-ft" and not self.phases and kind != "number" else 0.0
-        if augment == "auto" and kind == "number":
-            augment = "light" if negate else "documents"
-        return replace(self, mixup=mixup, augment=augment)
 
-    def build(self, *, pretrained: bool) -> tuple[Phase, ...]:
+    def build(self, *, pretrained: bool, stages: Sequence[str] = ()) -> tuple[Phase, ...]:
         """The phases of the method.
 
         Args:
             pretrained: The backbone's weights are worth keeping: its stages then move less the further they are from
                 the head, and its normalisation statistics stay.
+            stages: The names of its stages from input to head.
+
+        Raises:
+            ConfigError: A method that this backbone cannot do, or a stage that it does not have.
         """
         if self.phases:
             return self.phases
-        norms: Any = ("frozen" if pretrained else "train") if self.norms == "auto" else self.norms
-        fresh = Phase(
-            name="fine-tune" if pretrained else "train",
-            epochs=self.epochs,
-            optimizer="sgd" if self.optimizer == "sgd" else "adamw",
-            lr=self.lr or FRESH_RATE[self.optimizer == "sgd"],
-            layer_decay=self.layer_decay if pretrained else 1.0,
-            norms=norms,
-            augment="light" if self.augment == "auto" else self.augment,
-            ema=self.ema or 0.0,
-        )
-        # What has a fitted head already starts from a good place, if its backbone is any good.
-        sgd = pretrained if self.optimizer == "auto" else self.optimizer == "sgd"
-        tune = replace(
-            fresh, optimizer="sgd" if sgd else "adamw", lr=self.lr or (TUNE_RATE if pretrained else FRESH_RATE)[sgd],
-            ema=TUNE_EMA if self.ema is None else self.ema,
-        )  # fmt: skip
-        views = self.views if self.views is not None else LP_FT_VIEWS if self.method == "lp-ft" else 0
-        if self.augment == "none" or self.mirror_target == "negate":
-            views = 0  # they would all be the picture itself; or targets would have to turn with them
-        probe = Phase(
-            name="probe", learns="head", on="features", views=views, augment=fresh.augment if views else "none"
-        )
-        if self.method == "lp-ft" and self.augment == "auto":
-            tune = replace(tune, augment=TUNE_POLICY)
-        return {
-            "probe": (probe,),
-            "full": (fresh,),
-            "head-then-full": (replace(fresh, name="head", learns="head", epochs=self.head_epochs), tune),
-            "lp-ft": (probe, tune),
-        }[self.method]
+        method = METHODS[self.method if self.method != "auto" else "lp-ft" if pretrained else "full"]
+        return method.phases(self, pretrained=pretrained, stages=stages)
+
+    def in_steps(self, phases: Sequence[Phase], steps: Sequence[int]) -> Plan:
+        """The plan with phases of these lengths: what a clock decided, as it is recorded."""
+        timed = tuple(replace(phase, steps=n) if n else phase for phase, n in zip(phases, steps, strict=True))
+        return replace(self, phases=timed, time=None)

@@ -95,7 +95,7 @@ def fit_head(
     shift, scale = _standard(x)
     x.sub_(shift).div_(scale)
     start = copy.deepcopy(head).eval().requires_grad_(True)
-    folds = list(_folds(target, groups, seed))
+    folds = list(stratified_folds(target, groups, seed))
     penalty, held_out = DEFAULT_PENALTY, None
     if folds:
         folds = [(np.flatnonzero(np.isin(of, fit)), held) for fit, held in folds]
@@ -157,7 +157,9 @@ def _minimise(head: nn.Module, x: Tensor, y: Tensor, task: Task, penalty: float)
     return float(last.detach())
 
 
-def _folds(target: np.ndarray, groups: Sequence[Any] | None, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def stratified_folds(
+    target: np.ndarray, groups: Sequence[Any] | None, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Folds of the training examples: by class where there are classes, never through a group."""
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 

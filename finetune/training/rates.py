@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
 from ..models.stages import stages_of
 from ..types import Stage
+from .phase import Phase
 
 
 def param_groups(
@@ -56,14 +57,16 @@ def module_stages(module: nn.Module) -> tuple[Stage, ...]:
     return tuple(Stage(s.name, tuple(name.removeprefix("body.") for name in s.parameters)) for s in stages)
 
 
-def phase_steps(trainer: Any, epochs: int) -> int:
+def phase_steps(trainer: Any, phase: Phase) -> int:
     """Optimizer steps of a whole phase, of which a trainer may run only the first part.
 
     Args:
         trainer: Lightning's, as it fits the phase.
-        epochs: Length of the phase.
+        phase: For its length.
     """
-    return round(int(trainer.estimated_stepping_batches) * epochs / (trainer.max_epochs or epochs))
+    steps = int(trainer.estimated_stepping_batches)
+    runs = trainer.max_epochs
+    return steps if runs in (None, -1) else round(steps * phase.epochs / runs)
 
 
 def cosine(step: int, *, steps: int, warmup: int) -> float:
@@ -80,3 +83,36 @@ def cosine(step: int, *, steps: int, warmup: int) -> float:
         return (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def one_cycle(step: int, *, steps: int, rise: float = 0.3) -> float:
+    """The share of its rate that a group gets at a step: from a 25th up over 30 % of the steps, then down to 0.
+
+    Smith and Topin 2017 (arXiv 1708.07120), with cosines for lines as fastai has it.
+
+    Args:
+        step: From 0.
+        steps: How many steps there are.
+        rise: The share of them that the rise takes.
+    """
+    top = max(1.0, rise * steps)
+    if step < top:
+        return 1 / 25 + (1 - 1 / 25) * 0.5 * (1 - math.cos(math.pi * step / top))
+    done = (step - top) / max(1.0, steps - top)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def schedule(name: str, *, steps: int, warmup: float) -> Callable[[int], float]:
+    """From a step to the share of its rate that a group gets there.
+
+    Args:
+        name: "cosine", "one-cycle" or "constant".
+        steps: Of the whole phase.
+        warmup: Share of them in which the rate rises, of "cosine" and "constant".
+    """
+    first = round(warmup * steps)
+    if name == "one-cycle":
+        return lambda step: one_cycle(step, steps=steps)
+    if name == "constant":
+        return lambda step: min(1.0, (step + 1) / (first + 1))
+    return lambda step: cosine(step, steps=steps, warmup=first)

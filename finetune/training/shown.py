@@ -9,9 +9,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..data.policies import policy
 from ..models.network import Network
+from ..types import Stage
 from .freeze import learning_stages
-from .machine import Machine
-from .plan import MOST_VIEWED, Phase, Plan
+from .machine import Machine, accumulation
+from .phase import Phase
+from .plan import MOST_VIEWED, Plan
 
 
 def plan_rows(
@@ -43,32 +45,23 @@ def _chosen(phase: Phase, plan: Plan, loss: str) -> dict[str, str]:
 
 
 def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples: int) -> dict[str, str]:
-    learning = learning_stages(network.stages, phase.learns)
+    learning = learning_stages(network, network.stages, phase.learns)
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     trainable = sum(sizes[name] for stage in learning for name in stage.parameters)
+    adapters = f" and adapters of rank {plan.lora_rank}, beside all" if phase.learns == "adapters" else ""
     layers = [f"{name}.weight" for name, m in network.named_modules() if isinstance(m, _NormBase)]
     norms, moves = len(layers), {name for stage in learning for name in stage.parameters}
     moving = 0 if phase.norms == "frozen" else sum(name in moves for name in layers)
     if phase.on == "features":
         length, rate, batch = "to convergence", "L-BFGS, L2 penalty by cross-validation", str(examples)
     else:
-        batch = str(plan.batch_size * plan.accumulate * machine.world_size)
-        share = math.ceil(examples / machine.world_size)
-        batches = math.ceil(share / plan.batch_size)
-        if batches > 1 and share % plan.batch_size == 1 and plan.batch_size > 1:
-            batches -= 1  # the loader leaves out a last batch of one
-        steps = math.ceil(batches / plan.accumulate) * phase.epochs
-        length = f"{phase.epochs} epochs, {steps} steps"
-        rate = f"{phase.optimizer}, {phase.lr:.2g} on the head"
-        if len(learning) > 1 and phase.layer_decay < 1:
-            rate += f" down to {phase.lr * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
-        rate += f", not scaled with the batch; cosine, {plan.warmup:.0%} warm-up"
-        if phase.ema:
-            rate += f"; weights averaged over {phase.ema:.0%} of the steps"
+        added, size = accumulation(plan, machine.world_size), plan.batch
+        batch = str(size * added * machine.world_size)
+        length, rate = _length(phase, plan, machine, examples), _rate(phase, plan, network, learning)
     return {
         "phase": phase.name,
         "learns": _stages(learning, network),
-        "trainable": f"{trainable:,} of {sum(sizes.values()):,}",
+        "trainable": f"{trainable:,}{adapters} of {sum(sizes.values()):,}",
         "length": length,
         "rate": rate,
         "batch": batch,
@@ -77,13 +70,48 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
     }
 
 
+def _length(phase: Phase, plan: Plan, machine: Machine, examples: int) -> str:
+    """Epochs and steps of a phase on pictures."""
+    if plan.time is not None:
+        return f"what {plan.time} allow, measured before the first step"
+    if phase.steps:
+        return f"{phase.steps} steps"
+    share, size = math.ceil(examples / machine.world_size), plan.batch
+    batches = math.ceil(share / size)
+    if batches > 1 and share % size == 1 and size > 1:
+        batches -= 1  # the loader leaves out a last batch of one
+    steps = math.ceil(batches / accumulation(plan, machine.world_size)) * phase.epochs
+    until = f", fewer where {plan.patience} in a row are no better" if plan.patience else ""
+    return f"{phase.epochs} epochs, {steps} steps{until}"
+
+
+def _rate(phase: Phase, plan: Plan, network: Network, learning: Sequence[Stage]) -> str:
+    """Rate, schedule and what is done to the weights beside the gradient."""
+    if phase.lr == "auto":
+        rate = f"{phase.optimizer}, looked for by a range test"
+    else:
+        rate = f"{phase.optimizer}, {phase.lr:.2g} on the head"
+        if len(learning) > 1 and phase.layer_decay < 1:
+            rate += f" down to {phase.lr * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
+        rate += ", not scaled with the batch"
+    rate += f"; {phase.schedule}" + ("" if phase.schedule == "one-cycle" else f", {plan.warmup:.0%} warm-up")
+    if phase.decay_to == "start":
+        rate += "; weights decay towards those at the start"
+    if phase.teacher:
+        rate += f"; {phase.teacher:.0%} of the loss is the teacher's"
+    if phase.ema:
+        rate += f"; weights averaged over {phase.ema:.0%} of the steps"
+    return rate
+
+
 def _augment(phase: Phase, plan: Plan, examples: int) -> str:
     if phase.on == "features":
         views = phase.views and examples <= MOST_VIEWED
         versions = f", and of {phase.views} {phase.augment} versions of each picture" if views else ""
         return f"features are computed once{versions}" if versions else "none (features are computed once)"
     mirrored = plan.mirror_target == "negate" and "mirror" in policy(phase.augment).does
-    return f"{phase.augment}, and a mirrored target is negated" if mirrored else phase.augment
+    size = f", at {phase.size} pixels" if phase.size else ""
+    return phase.augment + size + (", and a mirrored target is negated" if mirrored else "")
 
 
 def _stages(learning: Sequence[object], network: Network) -> str:
@@ -106,10 +134,12 @@ def _norms(norms: int, moving: int) -> str:
 
 def groups_line(network: Network, phase: Phase) -> str:
     """The rate of every stage of a phase, from the head down."""
-    learning = {stage.name for stage in learning_stages(network.stages, phase.learns)}
+    learning = {stage.name for stage in learning_stages(network, network.stages, phase.learns)}
+    height = 1.0 if phase.lr == "auto" else phase.lr
     rates = [
-        f"{stage.name} {phase.lr * phase.layer_decay**above:.2g}"
+        f"{stage.name} {height * phase.layer_decay**above:.2g}"
         for above, stage in enumerate(reversed(network.stages))
         if stage.name in learning
     ]
-    return f'  rates of "{phase.name}": ' + ", ".join(rates)
+    of = "rates as shares of the head's" if phase.lr == "auto" else "rates"
+    return f'  {of} in "{phase.name}": ' + ", ".join(rates)

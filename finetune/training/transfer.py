@@ -1,4 +1,4 @@
-"""The phases of a run, one after the other, and the choice among what they offer."""
+"""The phases of a run, one after the other, and where between their weights the run comes to rest."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
-from ..data.cache import PictureCache
 from ..data.examples import Examples
-from ..data.loaders import make_loader
 from ..errors import TrainingError
-from ..features import Values, device_for, view_features
+from ..features import Values, device_for, run_over, view_features
 from ..models.network import Network
 from ..tasks.base import HIGHER_IS_BETTER, Task
-from ..types import Stage
 from .offers import Candidate, Surroundings, add_row, write_state
-from .plan import MOST_VIEWED, Phase, Plan
+from .on_pictures import Turn, fit_on_pictures
+from .phase import Phase
+from .plan import MOST_VIEWED, Plan
 from .probe import HeadFit, Views, fit_head
+from .settle import Settled, between, settle
+from .soup import greedy_soup
+from .teaching import Teacher
 
 Say = Callable[[str], None]
 
@@ -43,6 +46,10 @@ class Lesson:
     validation: np.ndarray
     features: Values | None
 
+    def groups(self, rows: np.ndarray) -> list[Any]:
+        """What the examples of some rows belong to."""
+        return list(self.examples.table["group"].iloc[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -54,12 +61,16 @@ class Outcome:
         held_out: (n, K) logits of each training example from heads fitted without it, where the chosen weights are a
             head fitted on features.
         stopped: Whether the user asked to stop before the end.
+        probe: The head fitted on features, where a phase did so.
+        settled: How far from it to what moved since the weights are, where validation chose that.
     """
 
     chosen: Candidate
     lengths: Mapping[str, int]
     held_out: np.ndarray | None
     stopped: bool
+    probe: Candidate | None = None
+    settled: Settled | None = None
 
 
 def transfer(
@@ -72,12 +83,13 @@ def transfer(
     *,
     say: Say,
     like: Outcome | None = None,
+    teacher: Teacher | None = None,
     prefix: str = "",
 ) -> Outcome:
     """Runs the phases and loads the weights that validation prefers.
 
-    A phase starts from the best weights of the one before. The result is the best of all phases, so that a phase
-    that only harms changes nothing; without validation it is the last.
+    A phase starts from the best weights of the one before. The result lies between the probe and the last phase, or is
+    the best of all phases, as `plan.settle` says; without validation it is the last.
 
     Args:
         network: Trained in place.
@@ -87,7 +99,9 @@ def transfer(
         phases: What happens, in order.
         around: Folder, devices, callbacks.
         say: Is told each phase's result in a line.
-        like: An earlier run of these phases: each is as long as its best weights took there, up to the chosen ones.
+        like: An earlier run of these phases: each is as long as its best weights took there, up to the chosen ones,
+            and the result as far from the probe.
+        teacher: For the phases that ask for one.
         prefix: Before the names of checkpoints and table rows.
     """
     metric = _defined(task, task.check_monitor(plan.monitor), lesson)
@@ -100,48 +114,92 @@ def transfer(
             fitted = _fit_on_features(network, task, lesson, plan, phase, around, say)
             offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
         else:
+            turn = Turn(
+                index=index, prefix=prefix, higher=higher, teacher=teacher if phase.teacher else None,
+                monitor=f"validation_{metric}" if len(lesson.validation) else None,
+                epochs=like.lengths.get(phase.name) if like is not None else None,
+                head_decay=fitted.decay if fitted else None,
+            )  # fmt: skip
             try:
-                offer, stopped = _fit_on_pictures(
-                    network, task, lesson, plan, phase, around, index=index, prefix=prefix,
-                    head_decay=fitted.decay if fitted else None,
-                    monitor=f"validation_{metric}" if len(lesson.validation) else None, higher=higher,
-                    epochs=like.lengths[phase.name] if like is not None else None, say=say,
-                )  # fmt: skip
+                kept, stopped = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
             except KeyboardInterrupt:
                 if not offers:
                     raise
                 stopped = True
                 break
-            offers.append(offer)
+            offers.append(kept[0] if len(kept) == 1 else greedy_soup(network, task, lesson, kept, metric, around))
         say(_line(offers[-1], metric))
         if stopped or (like is not None and like.chosen.phase == phase.name):
             break
-    chosen = _best(offers, higher)
-    load_offer(network, chosen)
-    on_features = next(p for p in phases if p.name == chosen.phase).on == "features"
+    chosen, settled = _come_to_rest(network, task, lesson, plan, offers, metric, around, prefix, like)
+    probe = offers[0] if fitted is not None else None
     lengths = {offer.phase: offer.epoch for offer in offers}
-    return Outcome(
-        chosen=chosen, lengths=lengths, held_out=fitted.held_out if fitted and on_features else None, stopped=stopped
-    )
+    held_out = fitted.held_out if fitted is not None and chosen is probe else None
+    return Outcome(chosen=chosen, lengths=lengths, held_out=held_out, stopped=stopped, probe=probe, settled=settled)
+
+
+def _come_to_rest(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, offers: list[Candidate], metric: str,
+    around: Surroundings, prefix: str, like: Outcome | None,
+) -> tuple[Candidate, Settled | None]:  # fmt: skip
+    """Loads the weights that the run ends with, and keeps them where they are none of the offers."""
+    higher = HIGHER_IS_BETTER[metric]
+    best = _best(offers[1:] or offers, higher) if plan.settle != "last" else offers[-1]
+    walks = plan.settle == "interpolate" and len(offers) > 1 and offers[0].epoch == 0
+    if not walks or not (len(lesson.validation) or like is not None):
+        chosen = best if plan.settle == "last" else _best(offers, higher)
+        load_offer(network, chosen)
+        return chosen, None
+    safe, moved = load_file(offers[0].state), load_file(best.state)
+
+    def logits_at(share: float) -> np.ndarray:
+        load_state(network, between(safe, moved, share))
+        if share == 0.0 and lesson.features is not None:
+            with torch.no_grad():
+                known = torch.from_numpy(lesson.features.at(lesson.validation).copy())
+                return np.asarray(network.head.eval()(known).numpy())
+        return run_over(network, lesson.examples.take(lesson.validation), batch_size=plan.batch,
+                        device=device_for(around.machine.accelerator)).values  # fmt: skip
+
+    settled = None
+    if len(lesson.validation):
+        settled = settle(logits_at, lesson.target[lesson.validation], task, metric=metric,
+                         groups=lesson.groups(lesson.validation), seed=plan.seed)  # fmt: skip
+        share = settled.share
+    else:
+        share = like.chosen.share if like is not None else 1.0
+    if share == 0.0:
+        load_offer(network, offers[0])
+        return offers[0], settled
+    state = between(safe, moved, share)
+    load_state(network, state)
+    if share == 1.0:
+        return best, settled
+    path = around.folder / "checkpoints" / f"{prefix}settled.safetensors"
+    write_state(path, state)
+    score = None
+    if len(lesson.validation):
+        score = task.measure(
+            task.answer(torch.from_numpy(logits_at(share))), lesson.target[lesson.validation])[metric]  # fmt: skip
+    return replace(best, score=score, state=path, share=share), settled
 
 
 def _fit_on_features(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, say: Say
 ) -> HeadFit:
     assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
-    groups = list(lesson.examples.table["group"].iloc[lesson.train])
     views = None
     if phase.views and len(lesson.train) <= MOST_VIEWED:
         say(f"  looking at {phase.views} {phase.augment} versions of each training picture")
         values = view_features(
             network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views,
-            engine=plan.augment_engine, seed=plan.seed, batch_size=plan.batch_size, workers=around.machine.workers,
+            engine=plan.augment_engine, seed=plan.seed, batch_size=plan.batch, workers=around.machine.workers,
             device=device_for(around.machine.accelerator),
         )  # fmt: skip
         views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
     fitted = fit_head(
-        network.head, lesson.features.at(lesson.train), lesson.target[lesson.train], task, groups=groups, views=views,
-        seed=plan.seed,
+        network.head, lesson.features.at(lesson.train), lesson.target[lesson.train], task,
+        groups=lesson.groups(lesson.train), views=views, seed=plan.seed,
     )  # fmt: skip
     how = f"chosen by {fitted.folds} folds of the training part" if fitted.folds else "by default: too few for folds"
     say(f"  head fitted to convergence, L2 penalty {fitted.penalty:.2g} {how}")
@@ -167,39 +225,6 @@ def _offer(
     return Candidate(phase=phase.name, epoch=0, score=score, state=state)
 
 
-def _fit_on_pictures(
-    network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, *,
-    index: int, prefix: str, monitor: str | None, higher: bool, epochs: int | None, head_decay: float | None, say: Say,
-) -> tuple[Candidate, bool]:  # fmt: skip
-    # Lightning costs seconds to import, and a probe has no use for it.
-    from .learner import Learner
-    from .phases import fit_phase
-
-    learner = Learner(network, task, phase, plan, seed=plan.seed + index, head_decay=head_decay)
-    stages = tuple(Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in network.stages)
-
-    def loader(rows: np.ndarray, train: bool, cache: PictureCache) -> Any:
-        return make_loader(
-            lesson.examples, lesson.target, network.spec, indices=rows, batch_size=plan.batch_size, train=train,
-            policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
-            sampler=plan.sampler, seed=plan.seed + index, workers=around.machine.workers,
-            kept=cache.kept(phase.augment if train else "none", rows, epochs=epochs or phase.epochs),
-        )  # fmt: skip
-
-    try:
-        with PictureCache(plan.cache, lesson.examples, network.spec, say=say) as cache:
-            data = {
-                "train_dataloaders": loader(lesson.train, True, cache),
-                "val_dataloaders": loader(lesson.validation, False, cache) if len(lesson.validation) else None,
-            }
-            return fit_phase(
-                learner, stages, phase, plan, around, index=index, monitor=monitor, higher=higher, data=data,
-                epochs=epochs, prefix=prefix,
-            )  # fmt: skip
-    finally:
-        network.requires_grad_(True)
-
-
 def _best(offers: list[Candidate], higher: bool) -> Candidate:
     """The earliest of the best; the last one where nothing was measured."""
     measured = [offer for offer in offers if offer.score is not None]
@@ -210,7 +235,11 @@ def _best(offers: list[Candidate], higher: bool) -> Candidate:
 
 def load_offer(network: Network, offer: Candidate) -> None:
     """Gives a network the weights that a phase offered."""
-    state = load_file(offer.state)
+    load_state(network, load_file(offer.state))
+
+
+def load_state(network: Network, state: Mapping[str, Tensor]) -> None:
+    """Gives a network weights under the names of a checkpoint."""
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
 
 

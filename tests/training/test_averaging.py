@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import finetune as ft
 from finetune.training.averaging import decay_for
-from finetune.training.plan import Phase
+from finetune.training.phase import Phase
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, tiny
 

@@ -10,29 +10,45 @@ from tests.training.tiny import state, tiny
 
 def test_only_the_head_learns_when_the_head_learns():
     network = tiny()
-    freeze_except(network, learning_stages(network.stages, "head"))
+    freeze_except(network, learning_stages(network, network.stages, "head"))
     assert {n for n, p in network.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
 
 
 def test_named_stages_learn_and_no_others():
     network = tiny()
     name = network.stages[-2].name
-    learning = learning_stages(network.stages, (name, "head"))
+    learning = learning_stages(network, network.stages, (name, "head"))
     freeze_except(network, learning)
     assert {n for n, p in network.named_parameters() if p.requires_grad} == {n for s in learning for n in s.parameters}
     assert len(learning) == 2
 
 
+def test_biases_scales_and_shifts_learn_alone_with_the_head():
+    network = tiny()
+    freeze_except(network, learning_stages(network, network.stages, "bias-norm"))
+    learning = {n for n, p in network.named_parameters() if p.requires_grad}
+    assert {"body.bn1.weight", "body.bn2.bias", "body.conv1.bias", "head.weight"} <= learning
+    assert all(p.ndim <= 1 for n, p in network.named_parameters() if n in learning and n.startswith("body."))
+    assert "body.conv1.weight" not in learning
+
+
+def test_of_adapters_only_what_was_added_learns():
+    network = tiny()
+    learning = learning_stages(network, network.stages, "adapters", added=("body.conv2.weight",))
+    assert [name for stage in learning for name in stage.parameters] == [
+        "body.conv2.weight", "head.weight", "head.bias"]  # fmt: skip
+
+
 def test_a_stage_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(ConfigError, match="Its stages are"):
-        learning_stages(tiny().stages, ("layer9",))
+        learning_stages(tiny(), tiny().stages, ("layer9",))
 
 
 def test_norms_of_frozen_stages_are_frozen_and_those_of_learning_stages_are_not():
     network = tiny()
-    freeze_except(network, learning_stages(network.stages, "head"))
+    freeze_except(network, learning_stages(network, network.stages, "head"))
     assert set(frozen_norms(network, "train")) == {network.body.bn1, network.body.bn2}
-    freeze_except(network, learning_stages(network.stages, "all"))
+    freeze_except(network, learning_stages(network, network.stages, "all"))
     assert frozen_norms(network, "train") == []
     assert len(frozen_norms(network, "frozen")) == 2
 

@@ -6,7 +6,7 @@ import torch
 
 import finetune as ft
 from finetune.training.machine import suitable_workers
-from finetune.training.plan import Phase
+from finetune.training.phase import Phase
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, tiny
 

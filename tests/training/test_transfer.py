@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 import finetune as ft
 from finetune.data.loaders import make_loader
 from finetune.errors import TrainingError
+from finetune.training.phase import Phase
 from finetune.training.phases import fit_phase
-from finetune.training.plan import Phase
 from finetune.training.transfer import transfer, whole
 from tests.training.tiny import around, lesson, state, tiny
 
@@ -61,7 +61,7 @@ def test_what_the_plan_says_of_varying_pictures_reaches_them(tmp_path, textures,
         asked.append(words)
         return make_loader(*values, **words)
 
-    monkeypatch.setattr("finetune.training.transfer.make_loader", recorded)
+    monkeypatch.setattr("finetune.training.on_pictures.make_loader", recorded)
     plan = replace(PLAN, augment_engine="torchvision", mirror_target="negate")
     run(tmp_path, textures, (Phase(name="all", epochs=1, lr=0.01, augment="documents"),), plan=plan)
     assert {(one["policy"], one["engine"], one["negate"]) for one in asked} == {("documents", "torchvision", True)}
@@ -274,7 +274,7 @@ def test_fit_phase_hands_the_best_weights_on(tmp_path, textures):
             what.examples, what.target, network.spec, indices=what.validation, train=False, **words
         ),
     }
-    offer, asked = fit_phase(
+    (offer,), asked = fit_phase(
         learner,
         stages,
         phase,

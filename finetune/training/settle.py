@@ -1,0 +1,94 @@
+"""How far to go from the weights that were safe to the weights that moved, as validation can tell and no further.
+
+WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903): weights on the straight line between the two are a model too, and
+often a better one than either end. A small validation part that picks the best of many candidates picks luck; so the
+share of the way is chosen by cross-fitting. Each fold of validation is judged by the share that the others prefer, and
+the final share is the mean of those, which leans towards the safe end where the folds disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..tasks.base import HIGHER_IS_BETTER, Task
+from .probe import stratified_folds
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where between two sets of weights a run comes to rest.
+
+    Args:
+        share: Of the way, in [0, 1].
+        held_out: (n, K) logits of each validation example at the share that the other folds prefer.
+        safe: (n, K) logits of the same at share 0.
+    """
+
+    share: float
+    held_out: np.ndarray
+    safe: np.ndarray
+
+
+def between(safe: Mapping[str, Tensor], moved: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights a share of the way from `safe` to `moved`; what is not floating point is `moved`'s."""
+    if share in (0.0, 1.0):
+        return dict(moved if share else safe)
+    return {
+        name: torch.lerp(safe[name].float(), tensor.float(), share).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in moved.items()
+    }
+
+
+def settle(
+    logits_at: Callable[[float], np.ndarray],
+    target: np.ndarray,
+    task: Task,
+    *,
+    metric: str,
+    groups: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> Settled:
+    """Chooses the share by cross-fitting.
+
+    Where the folds together do no better than the safe weights by the metric, the share is 0: nothing moved is better
+    than something that validation cannot tell from luck.
+
+    Args:
+        logits_at: (n, K) logits of the validation examples with the weights at a share.
+        target: Their encoded targets.
+        task: Says what the metrics are.
+        metric: The one that chooses; of equal shares the one with the lower loss, then the safer one.
+        groups: What must not sit on two sides of a fold.
+        seed: Seeds the folds.
+    """
+    logits = {share: logits_at(share) for share in SHARES}
+    safe = logits[0.0]
+    folds = list(stratified_folds(target, groups, seed))
+    if not folds:
+        return Settled(0.0, safe, safe)
+    held_out = np.empty_like(safe)
+    chosen = []
+    for others, held in folds:
+        share = max(SHARES, key=lambda s: (*_goodness(task, logits[s][others], target[others], metric), -s))
+        held_out[held] = logits[share][held]
+        chosen.append(share)
+    gained = _goodness(task, held_out, target, metric) > _goodness(task, safe, target, metric)
+    return Settled(float(np.mean(chosen)) if gained else 0.0, held_out if gained else safe, safe)
+
+
+def _goodness(task: Task, logits: np.ndarray, target: np.ndarray, metric: str) -> tuple[float, float]:
+    """The metric, more being better, and minus the loss; a metric that is undefined here decides nothing."""
+    tensor = torch.from_numpy(logits)
+    value = task.measure(task.answer(tensor), target)[metric]
+    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+    return (sign * value if np.isfinite(value) else 0.0, -float(task.loss(tensor, torch.from_numpy(target))))
