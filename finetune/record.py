@@ -41,7 +41,9 @@ def choice(recipe: Recipe, task: Task, outcome: Outcome) -> dict[str, Any]:
     """Which weights were kept, for finetune.json."""
     chosen = outcome.chosen
     monitor = task.check_monitor(recipe.plan.monitor)
-    return {"phase": chosen.phase, "epoch": chosen.epoch, "score": chosen.score, "monitor": monitor}
+    return {
+        "phase": chosen.phase, "epoch": chosen.epoch, "share": chosen.share, "score": chosen.score, "monitor": monitor,
+    }  # fmt: skip
 
 
 def _digest(values: Any) -> str:
@@ -54,6 +56,11 @@ def chosen_line(outcome: Outcome, monitor: str) -> str:
     if chosen.score is None:
         return f'The weights are those at the end of phase "{chosen.phase}"; there was no validation part to choose by.'
     at = f"epoch {chosen.epoch} of phase" if chosen.epoch else "phase"
+    if chosen.share < 1:
+        return (
+            f'The weights lie {chosen.share:.0%} of the way from the probe to {at} "{chosen.phase}", as far as the '
+            f"folds of validation prefer by {monitor} ({chosen.score:.4g})."
+        )
     return f'The weights are those of {at} "{chosen.phase}", the best {monitor} on validation ({chosen.score:.4g}).'
 
 

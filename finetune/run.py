@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
+from .gain import gain, gain_line
 from .gather import Material, gather
 from .model import Model, own
 from .models.network import Network
@@ -136,27 +138,35 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
                           trainer=doors.trainer or {}, progress=talk.live)  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
+    judged = outcome
     held, answer = _held_out(network, task, lesson, outcome, recipe, machine)
     if splits.refit and not outcome.stopped:
         talk.say("  once more on training and validation pictures together, to the length that was chosen")
         network.load_state_dict(start)
-        try:
-            stopped = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
-                               say=talk.say, like=outcome, teacher=material.teacher,
-                               prefix="final-").stopped  # fmt: skip
-        except KeyboardInterrupt:  # before any of its phases had weights to offer
-            stopped = True
-        if stopped:
+        final = None
+        with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
+            final = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
+                             say=talk.say, like=outcome, teacher=material.teacher, prefix="final-")  # fmt: skip
+        if final is None or final.stopped:
             # Half of a final fit is none: the weights that validation chose are whole.
             load_offer(network, outcome.chosen)
             outcome = replace(outcome, stopped=True)
+        else:
+            judged = final
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
     metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)} if len(held) else {}
+    seen = None
     if len(test):
         seen = _answer(network, task, lesson, test, outcome, recipe, machine)
         metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+    if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=recipe.plan.seed):
+        metrics["gain"] = gained
+    monitor = task.check_monitor(recipe.plan.monitor)
+    gained_line = gain_line(gained, outcome, monitor)
+    if gained_line is not None:
+        talk.say(f"  {gained_line}")
     if splits.leaks:
         metrics["leaks"] = splits.leaks
     known = facts(recipe, network, examples, splits)
@@ -165,7 +175,7 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     write_json(folder / METRICS, metrics)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped,
-                 chosen=chosen_line(outcome, task.check_monitor(recipe.plan.monitor)))  # fmt: skip
+                 chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     talk.show(metrics_table(metrics))
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped

@@ -39,6 +39,7 @@ ROOMS = {
     "saved": {"data", "models", "tasks", "recipe", "folder"},
     "predict": {"data", "models", "tasks", "features"},
     "evaluate": {"data", "models", "tasks", "features", "predict", "report"},
+    "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
     "model": {"data", "models", "tasks", "features", "predict", "evaluate", "saved", "folder"},
     "checkup": {"data", "folder", "report", "saved"},

@@ -82,8 +82,9 @@ def fit_phase(
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
         KeepNorms(phase.norms),
-        *([Average(phase)] if phase.ema else []),  # before those that keep weights
+        # What moves weights, what averages them, what keeps them: in this order.
         *([PullToStart(0.1 if plan.weight_decay is None else plan.weight_decay)] if phase.decay_to == "start" else []),
+        *([Average(phase)] if phase.ema else []),
         keep,
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),

@@ -22,21 +22,22 @@ class PullToStart(L.Callback):
     def __init__(self, strength: float) -> None:
         self.strength = strength
         self.start: dict[int, Tensor] = {}
-        self._step = 0
+        self._rates: list[float] = []
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Remembers where the learning weights of the body are now."""
         head = {id(p) for p in module.network.head.parameters()}
         self.start = {id(p): p.detach().clone() for p in module.parameters() if p.requires_grad and id(p) not in head}
-        self._step = trainer.global_step
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        """A step is about to be taken, at these rates: after it the schedule has moved on already."""
+        self._rates = [group["lr"] for group in optimizer.param_groups]
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a step of the optimizer; batches whose gradients are only added are none."""
-        if trainer.global_step == self._step:
-            return
-        self._step = trainer.global_step
         with torch.no_grad():
-            for group in trainer.optimizers[0].param_groups:
+            for rate, group in zip(self._rates, trainer.optimizers[0].param_groups, strict=False):
                 for parameter in group["params"]:
                     if (start := self.start.get(id(parameter))) is not None:
-                        parameter.lerp_(start, min(1.0, group["lr"] * self.strength))
+                        parameter.lerp_(start, min(1.0, rate * self.strength))
+        self._rates = []

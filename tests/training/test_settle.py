@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import finetune as ft
+from finetune.data.labels import Labels
+from finetune.tasks.base import HIGHER_IS_BETTER
+from finetune.training.settle import SHARES, between, settle
+
+LABELS = Labels.from_targets("class", ["a", "b"])
+TASK = ft.Classify().build(LABELS, ["a", "b"])
+
+
+def logits_of(target, sure, noise, seed):
+    """Logits that are right by `sure` on average, the first example that of class 0."""
+    rng = np.random.default_rng(seed)
+    signs = np.where(target == 0, 1.0, -1.0)
+    margin = sure * signs + noise * rng.normal(size=len(target))
+    return np.stack([margin, -margin], axis=1).astype(np.float32)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b"]), arrays(np.float32, 3, elements=st.floats(-9, 9, width=32)), min_size=2
+    ),
+    st.floats(0, 1),
+)
+def test_weights_between_lie_on_the_line_and_its_ends_are_exact(values, share):
+    safe = {name: torch.from_numpy(value) for name, value in values.items()} | {"n": torch.tensor(3)}
+    moved = {name: -2 * tensor for name, tensor in safe.items()}
+    lies = between(safe, moved, share)
+    for name in values:
+        torch.testing.assert_close(lies[name], (1 - share) * safe[name] + share * moved[name])
+    assert torch.equal(lies["n"], safe["n"] if share == 0 else moved["n"])
+    assert all(torch.equal(between(safe, moved, 0.0)[n], safe[n]) for n in safe)
+    assert all(torch.equal(between(safe, moved, 1.0)[n], moved[n]) for n in safe)
+
+
+@settings(max_examples=30)
+@given(st.integers(10, 60), st.integers(0, 10**6), st.sampled_from(TASK.metrics))
+def test_what_is_settled_on_is_never_worse_than_the_probe_on_folds_that_did_not_choose_it(n, seed, metric):
+    target = np.arange(n) % 2
+    at = {share: logits_of(target, 0.3, 1.0, (seed, place)) for place, share in enumerate(SHARES)}
+    settled = settle(at.__getitem__, target, TASK, metric=metric, seed=seed % 100)
+    assert 0 <= settled.share <= 1
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    values = [TASK.measure(TASK.answer(torch.from_numpy(x)), target)[metric] for x in (settled.held_out, settled.safe)]
+    assert sign * values[0] >= sign * values[1]
+    if settled.share == 0:
+        assert np.array_equal(settled.held_out, settled.safe)
+
+
+def test_weights_that_moved_for_the_better_are_taken_and_for_the_worse_are_left():
+    target = np.arange(80) % 2
+    better = {share: logits_of(target, 0.2 + share, 0.5, 1) for share in SHARES}
+    worse = {share: logits_of(target, 1.2 - share, 0.5, 1) for share in SHARES}
+    assert settle(better.__getitem__, target, TASK, metric="log_loss").share > 0.8
+    assert settle(worse.__getitem__, target, TASK, metric="log_loss").share == 0
+
+
+def test_too_few_examples_to_hold_any_out_keep_the_probe():
+    target = np.array([0, 1])
+    at = {share: logits_of(target, share, 0.0, 0) for share in SHARES}
+    assert settle(at.__getitem__, target, TASK, metric="accuracy").share == 0
+
+
+@pytest.mark.parametrize("metric", TASK.metrics)
+def test_the_same_answers_everywhere_are_no_reason_to_move(metric):
+    target = np.arange(40) % 2
+    same = logits_of(target, 0.5, 1.0, 3)
+    assert settle(lambda share: same, target, TASK, metric=metric).share == 0
