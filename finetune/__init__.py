@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .models.options import Backbone as Backbone
     from .models.options import LinearHead as LinearHead
     from .models.options import MLPHead as MLPHead
+    from .rank import rank as rank
+    from .ranking import Ranked as Ranked
+    from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
     from .tasks.options import Classify as Classify
@@ -59,6 +62,8 @@ _PLACES = {
     "Model": "model",
     "Phase": "training.phase",
     "Plan": "training.plan",
+    "Ranked": "ranking",
+    "Ranking": "ranking",
     "Recipe": "recipe",
     "Regress": "tasks.options",
     "RunFolderError": "errors",
@@ -73,6 +78,7 @@ _PLACES = {
     "list_methods": "training.methods",
     "load": "model",
     "param_groups": "training.rates",
+    "rank": "rank",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
 }

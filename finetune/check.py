@@ -30,7 +30,7 @@ from .data.policies import policy
 from .data.shortcuts import Shortcut, find_shortcuts
 from .data.suspects import FEWEST, Suspect, find_suspects, unlikely
 from .errors import ConfigError, DataError, WeightsError, nearest
-from .features import Values, device_for, features
+from .features import Values, device_for, features, pooled
 from .models.network import Network
 from .recipe import WORDS, Recipe, TaskOptions, recipe_from
 from .report.printed import Talk
@@ -264,7 +264,7 @@ def _audit(
     options: dict[str, TaskOptions] = {"class": Classify(), "labels": Tag(), "number": Regress(loss="huber")}
     task = options[judged.kind].build(encoder, judged.targets)
     answer = held_out_answers(
-        _flat(values[rows]), given, task, groups=[units[row] for row in rows], seed=seed,
+        pooled(values[rows]), given, task, groups=[units[row] for row in rows], seed=seed,
         unlikely=lambda answer: unlikely(judged.kind, answer, given),
     )  # fmt: skip
     if answer is None:
@@ -273,17 +273,12 @@ def _audit(
     return [replace(suspect, row=rows[suspect.row]) for suspect in found], len(rows), ""
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    """(n, D) features: the mean over places, where a body keeps them."""
-    return np.asarray(values.reshape(*values.shape[:2], -1).mean(axis=2))
-
-
 def _every_row(known: Values, count: int) -> np.ndarray:
     """(N, D) features with zeros for pictures that could not be read."""
     if not len(known.rows):
         return np.zeros((count, 1), np.float32)
     out = np.zeros((count, known.values.shape[1]), np.float32)
-    out[known.rows] = _flat(known.values)
+    out[known.rows] = pooled(known.values)
     return out
 
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from .errors import ConfigError, FinetuneError, nearest
+from .errors import FinetuneError
 from .fit import fit as fit_function
 from .folder import kept_folder
+from .rank_command import backbones_command, rank_command
 from .stdout import heard, print_json, print_text, tell
 from .words import joined, parsed
 
@@ -26,6 +27,7 @@ SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", 
                 "on_corrupt")  # fmt: skip
 CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
+RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
@@ -246,24 +248,6 @@ def _check(
                          as_json=as_json)  # fmt: skip
 
 
-@app.command(help="Lists the backbones that can be named, timm's, torchvision's and our own.")
-def backbones(
-    pattern: Annotated[str, typer.Argument(help="A pattern such as *resnet*.")] = "*",
-    as_json: JSON = False,
-) -> None:
-    """Prints the ids that match a pattern."""
-    from .models.backbones import list_backbones
-
-    found = list_backbones(pattern)
-    if not found:
-        close = nearest(pattern, {name.partition(".")[0].partition("/")[2] for name in list_backbones()})
-        raise ConfigError(f'No backbone matches "{pattern}".{close} Wildcards help: "*{pattern}*".')
-    if as_json:
-        print_json(found)
-    else:
-        print_text("\n".join(found))
-
-
 @app.command(help="Runs the main job on real handwritten digits: no network, under two minutes.")
 def demo(
     out: Annotated[str, typer.Option(help="Folder for the pictures, the runs and the report.")] = "runs/demo",
@@ -294,3 +278,7 @@ _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns 
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
+_command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
+_command(
+    backbones_command, [], "backbones", "Lists the backbones that can be named, timm's, torchvision's and our own."
+)

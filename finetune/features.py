@@ -58,6 +58,12 @@ class Values:
         return np.asarray(self.values[np.searchsorted(self.rows, rows)])
 
 
+def pooled(values: np.ndarray) -> np.ndarray:
+    """(n, D) features: the mean over places, where a body keeps them, (n, D, H, W)."""
+    # In one order of memory: fresh features lie otherwise than kept ones, and sums depend on that in their last bits.
+    return np.asarray(np.ascontiguousarray(values).reshape(*values.shape[:2], -1).mean(axis=2))
+
+
 def device_for(accelerator: str) -> torch.device:
     """The device that "auto", "cpu", "gpu" or the like means on this machine.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from .data.examples import Examples, read_examples
 from .data.labels import Labels
 from .data.leaks import PairLike
 from .data.looks import Looks, Onlooker
+from .data.options import Data
 from .data.order import beyond_gap, moments
 from .data.readers import scan, without_unreadable
 from .features import Values, device_for, features
@@ -100,14 +102,12 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     examples, known, looks, skipped = _read_all(examples, network, recipe, phases, machine, talk)
 
     # Copies of one picture give each other away.
-    pairs = _copies(examples, looks, known, network, recipe, talk)
-    data, joined = recipe.data, pairs
-    if data.stretches is not None and data.order is not None:
-        joined = beyond_gap(examples, pairs, order=data.order, gap=data.gap)
+    values = None if known is None else known.values.reshape(len(known.values), -1)
+    pairs = find_pairs(examples, looks, recipe.data, features=values, in_chans=network.spec.in_chans, talk=talk)
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
-        features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *_told(pairs)),
-        pairs=tuple(pairs), clusters=clusters(joined, len(examples)), reasons=reasons, teacher=teacher,
+        features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *told_pairs(pairs)),
+        pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=reasons, teacher=teacher,
     )  # fmt: skip
 
 
@@ -165,17 +165,32 @@ def _read_all(
     return examples, known, looks, (note,) if note else ()
 
 
-def _copies(
-    examples: Examples, looks: Looks | None, known: Values | None, network: Network, recipe: Recipe, talk: Talk
+def find_pairs(
+    examples: Examples,
+    looks: Looks | None,
+    data: Data,
+    *,
+    features: np.ndarray | None = None,
+    in_chans: int,
+    talk: Talk,
 ) -> list[Pair]:
+    """Which pictures are copies of each other, as far as `data` asks for it.
+
+    Args:
+        examples: N examples that can be read.
+        looks: What their pictures look like; None where nobody looked.
+        data: Says what counts as a copy.
+        features: (N, D) of a backbone, which propose pairs too.
+        in_chans: Channels of the pictures.
+        talk: Shows how far it is.
+    """
     if looks is None:
         return []
-    if recipe.data.copies == "exact":
+    if data.copies == "exact":
         return exact_copies(looks)
-    values = None if known is None else known.values.reshape(len(known.values), -1)
     # Twice as many: a picture is made ready, and then laid over others.
     with talk.bar("looking for copies", 2 * len(examples)) as moved:
-        return known_copies(examples, looks, features=values, in_chans=network.spec.in_chans, progress=moved)
+        return known_copies(examples, looks, features=features, in_chans=in_chans, progress=moved)
 
 
 def _of_weights(backbone: Backbone) -> tuple[str, ...]:
@@ -192,7 +207,16 @@ def _of_weights(backbone: Backbone) -> tuple[str, ...]:
     )
 
 
-def _told(pairs: list[Pair]) -> tuple[str, ...]:
+def joined(examples: Examples, pairs: Sequence[Pair], data: Data) -> np.ndarray:
+    """(N,) int64, equal for examples that pairs keep together; in a sequence only those that are far apart do."""
+    kept = pairs
+    if data.stretches is not None and data.order is not None:
+        kept = beyond_gap(examples, pairs, order=data.order, gap=data.gap)
+    return clusters(kept, len(examples))
+
+
+def told_pairs(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """What a person is told of copies."""
     if not pairs:
         return ()
     exact = sum(pair.kind == "exact" for pair in pairs)

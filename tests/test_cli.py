@@ -61,9 +61,10 @@ def test_source_options_work_on_every_command_that_takes_a_source(capsys):
     assert {f"--{word}" for word in SOURCE} <= set(helped("evaluate", capsys))
     # A check tells of pictures that cannot be read, whatever a fit would do about them.
     assert {f"--{word}" for word in SOURCE if word != "on-corrupt"} <= set(helped("check", capsys))
+    assert {f"--{word}" for word in SOURCE} <= set(helped("rank", capsys))
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "check", "backbones", "demo"])
+@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "check", "backbones", "demo", "rank"])
 def test_every_command_that_prints_a_result_takes_json(command, capsys):
     assert "--json" in helped(command, capsys)
 
@@ -71,7 +72,7 @@ def test_every_command_that_prints_a_result_takes_json(command, capsys):
 def test_help_names_every_command(capsys):
     assert cli.call(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name}  " in shown for name in ("fit", "predict", "evaluate", "check", "backbones", "demo"))
+    assert all(f"  {name}  " in shown for name in ("fit", "predict", "evaluate", "check", "backbones", "demo", "rank"))
 
 
 @pytest.fixture
@@ -258,9 +259,22 @@ def test_predict_writes_the_table_and_the_json_where_both_are_asked(probed, text
 
 def test_backbones_lists_names_that_match(capsys):
     assert cli.call(["backbones", "finetune/*", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == ["finetune/lenet5", "finetune/mlp800"]
+    found = json.loads(capsys.readouterr().out)
+    assert found == [{"id": "finetune/lenet5", "license": None}, {"id": "finetune/mlp800", "license": None}]
     assert cli.call(["backbones", "alexnet"]) == 0
     assert capsys.readouterr().out == "torchvision/alexnet\n"
+
+
+def test_backbones_are_filtered_by_licence(capsys):
+    assert cli.call(["backbones", "convnextv2_nano*", "--json"]) == 0
+    everything = json.loads(capsys.readouterr().out)
+    assert {one["license"] for one in everything} >= {"cc-by-nc-4.0"}
+    assert cli.call(["backbones", "convnextv2_nano*", "--license", "permissive"]) == 2
+    assert "without --license" in capsys.readouterr().err.lower()
+    assert cli.call(["backbones", "regnety_016*", "--license", "bsd-3-clause"]) == 0
+    assert "timm/regnety_016.tv2_in1k" in capsys.readouterr().out.splitlines()
+    assert cli.call(["backbones", "*", "--license", "permisive"]) == 2
+    assert '"permissive"' in capsys.readouterr().err
 
 
 def test_a_pattern_that_no_backbone_matches_says_so(capsys):

@@ -71,15 +71,21 @@ def library(name: LibraryName) -> Library:
     return Small()
 
 
-def list_backbones(pattern: str = "*") -> list[str]:
+def list_backbones(pattern: str = "*", *, license: str | None = None) -> list[str]:
     """Every backbone that can be named.
 
     Args:
         pattern: Shell wildcards for the whole id, or for the part behind the library's name.
+        license: "permissive", or licences by name with commas: leaves out those whose published weights have another
+            one, or none that is stated.
 
     Returns:
         Ids, timm's first, each library's in alphabetical order.
     """
+    if license is not None:
+        from .licenses import licensed_backbones
+
+        return list(licensed_backbones(pattern, license))
     ids = [f"{name}/{known}" for name in LIBRARIES for known in library(name).names()]
     return [i for i in ids if fnmatch.fnmatch(i, pattern) or fnmatch.fnmatch(i.partition("/")[2], pattern)]
 

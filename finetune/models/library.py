@@ -59,6 +59,10 @@ class Library(ABC):
         """
 
     @abstractmethod
+    def license(self, architecture: str, tag: str) -> str | None:
+        """The licence that is stated for the published weights of that tag; None where none is, or no weights are."""
+
+    @abstractmethod
     def construct(self, choice: Choice, num_outputs: int) -> nn.Module:
         """Builds the native network with random weights.
 
@@ -169,3 +173,11 @@ def spec_from_words(words: Mapping[str, Any]) -> ImageSpec:
         crop_pct=min(float(words.get("crop_pct") or 0.875), 1.0),
         crop_mode=CROPS_OF_TIMM.get(words.get("crop_mode") or "center", "crop"),
     )
+
+
+def stated_license(license: object) -> str | None:
+    """A licence as a publisher writes it, in small letters; None for words that say nothing."""
+    text = license.strip() if isinstance(license, str) else ""
+    if text.lower() in ("", "unknown", "other", "none"):
+        return None
+    return text if "/" in text else text.lower()

@@ -87,6 +87,10 @@ class Small(Library):
         """Grey pictures of 32 or 28 pixels."""
         return SMALL[architecture][1]
 
+    def license(self, architecture: str, tag: str) -> str | None:
+        """None: there are no weights."""
+        return None
+
     def construct(self, choice: Choice, num_outputs: int) -> nn.Module:
         """Builds with random weights."""
         net = SMALL[choice.origin.architecture][0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import WeightsError
 from ..types import ImageSpec
 from . import hub
-from .library import Choice, Library, spec_from_words
+from .library import Choice, Library, spec_from_words, stated_license
 from .weights import fits, read_state
 
 
@@ -47,6 +47,11 @@ class Timm(Library):
         """The tag of the weights that timm takes when none is named; empty where it has none."""
         cfg = self._cfg(architecture, "")
         return (cfg.tag or "") if cfg and cfg.has_weights else ""
+
+    def license(self, architecture: str, tag: str) -> str | None:
+        """From timm's `pretrained_cfg`."""
+        cfg = self._cfg(architecture, tag)
+        return stated_license(cfg.license) if cfg is not None and cfg.has_weights else None
 
     def construct(self, choice: Choice, num_outputs: int) -> nn.Module:
         """Builds with random weights."""

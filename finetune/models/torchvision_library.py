@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from ..errors import WeightsError
 from ..types import ImageSpec
 from . import hub
-from .library import Choice, Library
+from .library import Choice, Library, stated_license
 from .weights import load, read_state
 
 # Their second and third classifiers only help to train from random numbers; published weights hold them all the same.
@@ -53,6 +53,10 @@ class Torchvision(Library):
             interpolation="bicubic" if preset.interpolation.value == "bicubic" else "bilinear",
             crop_pct=min(crop / resize, 1.0),
         )
+
+    def license(self, architecture: str, tag: str) -> str | None:
+        """From the weights' own metadata, which names one for a few: the code's BSD licence is not theirs."""
+        return stated_license(_weights(architecture, tag).meta.get("license"))
 
     def construct(self, choice: Choice, num_outputs: int) -> nn.Module:
         """Builds with random weights and without auxiliary heads."""

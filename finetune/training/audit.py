@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..tasks.base import Task
-from .probe import _minimise, _standard, fit_head, stratified_folds
+from .probe import _minimise, _standard, fit_head, plain_head, stratified_folds
 
 
 def held_out_answers(
@@ -39,9 +38,7 @@ def held_out_answers(
     Returns:
         (N, K) answers of the task; None where the examples are too few to hold any out.
     """
-    head = nn.Linear(features.shape[1], task.labels.num_outputs)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
+    head = plain_head(features.shape[1], task.labels.num_outputs)
     first = fit_head(copy.deepcopy(head), features, target, task, groups=groups, seed=seed)
     if first.held_out is None:
         return None

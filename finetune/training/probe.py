@@ -108,6 +108,14 @@ def fit_head(
     return HeadFit(penalty, decay, len(folds), held_out, loss)
 
 
+def plain_head(width: int, num_outputs: int) -> nn.Linear:
+    """A linear head that answers 0 to everything: where a fit begins that depends on no seed."""
+    head = nn.Linear(width, num_outputs)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 def _choose(
     head: nn.Module, x: Tensor, y: Tensor, task: Task, folds: list[tuple[np.ndarray, np.ndarray]], n: int
 ) -> tuple[float, np.ndarray]:

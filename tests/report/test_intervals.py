@@ -1,7 +1,7 @@
 import numpy as np
 
 from finetune.data.labels import Labels
-from finetune.report.intervals import measure
+from finetune.report.intervals import difference, measure
 from finetune.tasks.options import Classify
 
 TASK = Classify().build(Labels(kind="class", names=("a", "b")), [])
@@ -58,3 +58,28 @@ def test_one_unit_that_is_drawn_again_and_again_gives_no_interval():
         assert (one["accuracy"]["low"], one["accuracy"]["high"]) == (None, None)
     two = measure(TASK, answer, target, groups=["a", "b"] * 15)["accuracy"]
     assert two["low"] <= two["value"] <= two["high"]
+
+
+def test_a_difference_is_that_of_the_figures_and_surer_than_their_intervals_where_both_err_alike():
+    answer, target = answers(300, 0.85, 3)
+    other = answer.copy()
+    wrong = np.flatnonzero(answer.argmax(1) == target)[:12]
+    other[wrong] = 1 - other[wrong]  # right where the first one is, but for twelve
+    one, two = measure(TASK, answer, target)["accuracy"], measure(TASK, other, target)["accuracy"]
+    apart = difference(TASK, other, answer, target)["accuracy"]
+    assert np.isclose(apart["value"], two["value"] - one["value"]) and apart["n"] == 300
+    assert apart["high"] < 0 < one["low"] < two["high"]
+    assert apart["high"] - apart["low"] < 0.6 * (one["high"] - one["low"])
+    same = difference(TASK, answer, answer, target)["log_loss"]
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def test_a_difference_draws_groups_whole():
+    answer, target = answers(60, 0.8, 1)
+    other, _ = answers(60, 0.8, 4)
+    groups = list(np.repeat(np.arange(60), 10))
+    copied = [np.repeat(one, 10, axis=0) for one in (answer, other, target)]
+    alone = difference(TASK, answer, other, target)["accuracy"]
+    grouped = difference(TASK, *copied, groups=groups)["accuracy"]
+    assert np.isclose(alone["value"], grouped["value"])
+    assert abs((grouped["high"] - grouped["low"]) / (alone["high"] - alone["low"]) - 1) < 0.2
