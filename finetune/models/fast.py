@@ -29,8 +29,8 @@ ENOUGH = 128
 pictures save (docs/speed.md)."""
 
 A_THREAD = 4
-"""Pictures that go through together, for each thread: more of them push each other's maps out of the cache (32 at a time
-on one thread took MobileNetV2 1.6 times as long), fewer leave each call less to do."""
+"""Pictures that go through together, for each thread: more push each other's maps out of the cache (32 at a time on one
+thread took MobileNetV2 1.6 times as long), fewer leave each call less to do."""
 
 RELATIVE, OF_LARGEST = 1e-4, 1e-5
 """Two ways agree where each number does to this share of itself, or to this share of the largest one.
@@ -56,7 +56,7 @@ class Fast:
         """As `Network.features`."""
         if self.way == "plain":
             return self.network.features(inputs)
-        parts = inputs.contiguous(memory_format=torch.channels_last).split(_at_a_time())
+        parts = torch.split(inputs.contiguous(memory_format=torch.channels_last), _at_a_time())
         found = [self.network.for_head(self.body(self.network.normalised(part))) for part in parts]
         return torch.cat(found) if len(found) > 1 else found[0]
 

@@ -82,7 +82,7 @@ def folded(network: Network) -> tuple[fx.GraphModule, int]:
     count = _fold(graph)
     # What the tracer left behind, and nothing else, would be copied to channels last in vain.
     graph.delete_all_unused_submodules()
-    return graph.to(memory_format=torch.channels_last), count  # type: ignore[call-overload]
+    return graph.to(memory_format=torch.channels_last), count
 
 
 def called(graph: fx.GraphModule) -> Find:

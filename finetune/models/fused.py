@@ -124,10 +124,10 @@ def _summand(
     total = _only_user(node)
     if total is None or total.op != "call_function" or total.target not in SUMS or total.kwargs:
         return None
-    others = [given for given in total.args if given is not node]
+    others: list[Any] = [given for given in total.args if given is not node]
     if len(total.args) != 2 or len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
-    (other,) = others
+    other: fx.Node = others[0]
     if other not in fresh or order[other] > order[node] or shapes.of.get(other) != shapes.of.get(node):
         return None
     readers = [user for user in other.users if user is not total]
