@@ -10,8 +10,8 @@ processes on the machine disturb least. The ways:
   as commonly run   gradients off, norms left in training mode, contiguous maps: what a loop with a frozen backbone does
   ours              what `features`, `predict` and `evaluate` do (finetune/models/fast.py), from the same pictures
   with --grid       {as it is, folded, fused} x {contiguous, channels last} x {fp32, bf16}, whole batches and four
-                    pictures at a time; with --compile also torch.compile with frozen weights, which takes minutes and
-                    a compiler
+                    pictures at a time, and the blocked layout of torch.utils.mkldnn; with --compile also torch.compile
+                    with frozen weights, which takes minutes and a compiler
 
 "sgemm" is torch's product of two 2048x2048 matrices, "oneDNN" the same product by the library that convolves.
 """
@@ -19,6 +19,7 @@ processes on the machine disturb least. The ways:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import statistics
 import time
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.mkldnn import to_mkldnn
 
 import finetune as ft
 from finetune.models.fast import ENOUGH, fast
@@ -88,6 +90,10 @@ def grid(network: Network, x: Tensor, *, compiled: bool) -> dict[str, Work]:
     works["fused"] = lambda: fused.body(last)
     works["fused, 4 at a time"] = lambda: [fused.body(part) for part in last.split(4)]
     works["folded, 4 at a time"] = lambda: [graph(part) for part in last.split(4)]
+    with contextlib.suppress(NotImplementedError):  # ReLU6, for one, is not known to that layout
+        blocked = to_mkldnn(copy.deepcopy(graph))
+        blocked(x.to_mkldnn())
+        works["folded, torch.utils.mkldnn"] = lambda: blocked(x.to_mkldnn()).to_dense()
     if compiled:
         from torch._inductor import config
 

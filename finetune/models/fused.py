@@ -1,9 +1,7 @@
 """Convolutions of a folded network as single calls of oneDNN: with weights laid out for it, activation and sum inside.
 
-The layout in blocks, which torch.jit's `optimize_for_inference` gave and torch.utils.mkldnn gives without the sums and
-activations, saves less: ResNet-50 ran 1.53 times as fast as commonly used with the latter, 1.62 times with the former
-and 1.70 times with these calls (docs/speed.md). They are what torch.compile itself calls on CPUs, without its
-minutes of compiling and without a compiler.
+They are what torch.compile itself calls on CPUs, without its minutes of compiling and without a compiler. The blocked
+layout of torch.utils.mkldnn, which knows neither sums nor most activations, saves less (docs/speed.md).
 """
 
 from __future__ import annotations
