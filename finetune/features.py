@@ -23,6 +23,7 @@ from .data.addresses import stamp
 from .data.examples import Examples
 from .data.loaders import stream, view_loader
 from .errors import ConfigError, nearest
+from .models.fast import Fast, fast
 from .models.network import Network
 from .models.weights import fingerprint
 
@@ -32,8 +33,8 @@ Progress = Callable[[int], None]
 Also = Callable[[int, np.ndarray], None]
 """Is called with a row and its picture as decoded, on the thread that reads it."""
 
-FORMAT = 2
-"""Counts up when reading or resizing changes, so that features made before are not taken for those made after."""
+FORMAT = 3
+"""Counts up when reading, resizing or arithmetic changes, so that old features are not taken for new ones."""
 
 KEPT_BYTES = 10 * 2**30
 """How much the cache may hold; the files unused for longest go first."""
@@ -109,12 +110,15 @@ def run_over(
         also: Is given each picture that is read.
     """
     values, rows, errors = [], [], {}
-    call = network if what == "logits" else network.features
+    forward: Fast | None = None
     with _ready(network, device or torch.device("cpu")) as on:
         for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size, also=also):
             errors.update(unread)
             if len(read):
-                values.append(call(inputs.to(on, non_blocking=True)).float().cpu().numpy())
+                inputs = inputs.to(on, non_blocking=True)
+                forward = forward or fast(network, inputs, count=len(examples))
+                answered = forward.logits(inputs) if what == "logits" else forward.features(inputs)
+                values.append(answered.float().cpu().numpy())
                 rows.append(read)
             if progress is not None:
                 progress(len(read) + len(unread))
@@ -210,9 +214,11 @@ def view_features(
         workers=workers,
     )
     with _ready(network, device or torch.device("cpu")) as on:
-        found = []
+        found, forward = [], None
         for batch in loader:
-            found.append(network.features(batch.inputs.to(on, non_blocking=True)).float().cpu().numpy())
+            inputs = batch.inputs.to(on, non_blocking=True)
+            forward = forward or fast(network, inputs, count=views * len(examples))
+            found.append(forward.features(inputs).float().cpu().numpy())
             if progress is not None:
                 progress(len(batch.row))
     values = np.concatenate(found)

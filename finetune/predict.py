@@ -114,12 +114,13 @@ def as_table(task: Task, examples: Examples, found: Answers) -> pd.DataFrame:
         label[row] = word
     if names and len(found.rows):
         numbers[found.rows] = found.answer
-    table = pd.DataFrame({"path": [printable(source) for source in examples.table["source"]], "label": label})
+    columns: dict[str, Any] = {"path": [printable(source) for source in examples.table["source"]], "label": label}
     for k, name in enumerate(names):
         # A class may be called like one of our own columns.
-        table[name if name not in ("path", "label", "error") else f"{name} (class)"] = numbers[:, k]
-    table["error"] = [found.errors.get(row, "") for row in range(n)]
-    return table
+        columns[name if name not in ("path", "label", "error") else f"{name} (class)"] = numbers[:, k]
+    columns["error"] = [found.errors.get(row, "") for row in range(n)]
+    # Made at once: added one by one, a hundred columns and more are moved again and again, and pandas warns.
+    return pd.DataFrame(columns)
 
 
 def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:

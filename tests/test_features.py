@@ -158,3 +158,18 @@ def test_features_of_versions_come_version_by_version_and_are_kept(examples, tmp
     assert np.array_equal(view_features(network, examples, **words), first)
     with pytest.raises(TypeError):
         view_features(network, examples, **words | {"seed": 4})
+
+
+def test_many_pictures_take_another_way_to_the_same_answers(examples, monkeypatch):
+    network = tiny()
+    plain = run_over(network, examples, what="features")
+    monkeypatch.setattr("finetune.models.fast.ENOUGH", 1)
+    ways = []
+    chosen = room.fast
+    monkeypatch.setattr(room, "fast", lambda *args, **words: ways.append(chosen(*args, **words)) or ways[-1])
+    quick = run_over(network, examples, what="features", batch_size=6)
+    assert len(ways) == 1 and ways[0].way != "plain"
+    np.testing.assert_allclose(quick.values, plain.values, rtol=1e-4, atol=1e-5 * np.abs(plain.values).max())
+    assert np.array_equal(run_over(network, examples, what="features", batch_size=6).values, quick.values)
+    logits = run_over(network, examples).values
+    np.testing.assert_allclose(logits, run_over(network.train(), examples).values, rtol=0, atol=0)
