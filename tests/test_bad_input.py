@@ -165,7 +165,7 @@ def test_all_wrong_options_are_named_at_once_before_anything_is_read(fit, out):
         'There is no backbone "resnet51". Did you mean "resnet', 'Unknown method "prob"', 'Did you mean "probe"?',
         'Unknown augment "documnts"', 'Did you mean "documents"?', 'no metric "acuracy"', 'Did you mean "accuracy"',
         'Unknown head "linea"', 'Did you mean "linear"?', 'Unknown task "clasify"', 'Did you mean "classify"?',
-        "epochs must be 1 or more", "validation must be a share", "on_corrupt must be", "norms must be",
+        "epochs must be 1 or more", "validation must be a share", "on_corrupt must be", 'Unknown norms "thawed"',
         "devices must be",
     ):  # fmt: skip
         assert text in message, text
