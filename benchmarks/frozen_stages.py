@@ -11,7 +11,8 @@ No loop augments. SGD with momentum, batches of 32, one thread, no workers, all 
 
 All epochs of a loop cost the same, so one epoch is timed in each round and counted `--epochs` times; the fit of a head
 to convergence on features is timed whole. Figures are medians of the rounds by processor time, which other
-processes disturb least, with the extremes; ratios are those of the medians.
+processes disturb least, with the extremes; ratios are those of the medians. The rate of a product of matrices (sgemm) is
+measured in each round too.
 """
 
 from __future__ import annotations
@@ -49,6 +50,13 @@ def clock(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
+
+
+def sgemm() -> float:
+    """GFLOP/s of a product of matrices at this moment: what the machine gives when nothing but arithmetic is asked."""
+    a, b = torch.rand(1536, 1536), torch.rand(1536, 1536)
+    seconds, _ = clock(lambda: [a @ b for _ in range(8)])
+    return 8 * 2 * 1536**3 / seconds / 1e9
 
 
 def plain(folder: Path, network: Network, learns: tuple[str, ...], *, norms_frozen: bool) -> Callable[[], None]:
@@ -179,7 +187,9 @@ def main() -> None:
         }
         works = {name: loops for name, loops in works.items() if options.work in ("both", name.split()[-1])}
         taken: dict[tuple[str, str], list[Parts]] = {}
+        rates = []
         for turn in range(options.rounds + 1):  # the first warms up and is not counted
+            rates.append(sgemm())
             for subject, loops in works.items():
                 for name, work in loops.items():
                     parts = work()
