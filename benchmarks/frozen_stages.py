@@ -10,9 +10,9 @@ time for finding the cut, reading and decoding the pictures, and writing the fil
 No loop augments. SGD with momentum, batches of 32, one thread, no workers, all in turn in one process.
 
 All epochs of a loop cost the same, so one epoch is timed in each round and counted `--epochs` times; the fit of a head
-to convergence on features is timed whole. Figures are medians of the rounds by processor time, which other
-processes disturb least, with the extremes; ratios are those of the medians. The rate of a product of matrices (sgemm) is
-measured in each round too.
+to convergence on features is timed whole. Figures are medians of the rounds by processor time, which other processes
+disturb least, with the extremes; ratios are those of the medians. The rate of a product of matrices (sgemm) is taken in
+each round too.
 """
 
 from __future__ import annotations
@@ -197,6 +197,7 @@ def main() -> None:
                         taken.setdefault((subject, name), []).append(parts)
         print(f"{len(examples)} pictures, ResNet-18 with random weights, {options.epochs} epochs, "
               f"{options.rounds} rounds in turn, processor seconds of 1 thread")  # fmt: skip
+        print(f"sgemm beside them {np.median(rates[1:]):.0f} GFLOP/s ({min(rates[1:]):.0f} to {max(rates[1:]):.0f})")
         for (subject, name), values in taken.items():
             print(line(f"{subject}: {name}", values, taken[subject, "plain"]))
 
