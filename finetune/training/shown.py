@@ -112,8 +112,8 @@ def _augment(phase: Phase, plan: Plan, examples: int) -> str:
         return f"features are computed once{versions}" if versions else "none (features are computed once)"
     mirrored = plan.mirror_target == "negate" and "mirror" in policy(phase.augment).does
     size = f", at {phase.size} pixels" if phase.size else ""
-    if views := views_of(plan, phase):
-        versions = f"{views} {phase.augment} versions" if phase.augment != "none" else "none"
+    if rounds := views_of(plan, phase):
+        versions = f"{rounds} {phase.augment} versions" if phase.augment != "none" else "none"
         return f"{versions} (what is below the stages that learn is computed once, where it fits into the cache)"
     return phase.augment + size + (", and a mirrored target is negated" if mirrored else "")
 
