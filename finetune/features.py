@@ -1,7 +1,7 @@
 """What a frozen network says of each picture, computed once and kept.
 
-A feature file is a plain `.npy` that is read memory-mapped. Its name is a hash of everything it depends on: the
-weights, the preprocessing, and the size and time of every picture's file; so it is never stale, only unused.
+A feature file's name is a hash of everything it depends on: the weights, the preprocessing, and the size and time of
+every picture's file.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from .errors import ConfigError, nearest
 from .models.fast import Fast, fast
 from .models.network import Network
 from .models.weights import fingerprint
+from .shelf import Shelf
 
 Progress = Callable[[int], None]
 """Is called with how many pictures have just been done."""
@@ -111,7 +110,7 @@ def run_over(
     """
     values, rows, errors = [], [], {}
     forward: Fast | None = None
-    with _ready(network, device or torch.device("cpu")) as on:
+    with ready(network, device or torch.device("cpu")) as on:
         for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size, also=also):
             errors.update(unread)
             if len(read):
@@ -148,22 +147,17 @@ def features(
         cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
         also: Is given each picture that is read; none is where the cache answers.
     """
-    if network.origin.library == "module":
-        # Of somebody's own network only its owner knows whether its code is still the same.
-        return run_over(
-            network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
-        )
-    path = _path(cache, _key(network, examples))
-    if (values := _kept(path, len(examples))) is not None:
+    shelf, name = Shelf.of("features", most=KEPT_BYTES, cache=cache), key(network, examples)
+    if (values := shelf.get(name, len(examples))) is not None:
         if progress is not None:
             progress(len(examples))
         return Values(values, np.arange(len(examples)), {})
     found = run_over(
         network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
     )
-    if path is not None and not found.errors:
+    if name is not None and not found.errors:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
-            _keep(path, found.values)
+            shelf.put(name, found.values)
     return found
 
 
@@ -199,9 +193,9 @@ def view_features(
     Returns:
         (views * n, ...) float32: the first version of each of the n pictures, then the second of each, and so on.
     """
-    key = _key(network, examples, policy, views, engine, seed, *_versions("albumentations"))
-    path = _path(cache, key) if network.origin.library != "module" else None
-    if (values := _kept(path, views * len(examples))) is not None:
+    shelf = Shelf.of("features", most=KEPT_BYTES, cache=cache)
+    name = key(network, examples, policy, views, engine, seed, *versions("albumentations"))
+    if (values := shelf.get(name, views * len(examples))) is not None:
         return values
     loader = view_loader(
         examples,
@@ -213,7 +207,7 @@ def view_features(
         seed=seed,
         workers=workers,
     )
-    with _ready(network, device or torch.device("cpu")) as on:
+    with ready(network, device or torch.device("cpu")) as on:
         found, forward = [], None
         for batch in loader:
             inputs = batch.inputs.to(on, non_blocking=True)
@@ -222,31 +216,14 @@ def view_features(
             if progress is not None:
                 progress(len(batch.row))
     values = np.concatenate(found)
-    if path is not None:
+    if name is not None:
         with contextlib.suppress(OSError):
-            _keep(path, values)
+            shelf.put(name, values)
     return values
 
 
-def _path(cache: Path | None, key: str | None) -> Path | None:
-    folder = cache or Path(os.environ.get("FINETUNE_CACHE", "~/.cache/finetune")).expanduser() / "features"
-    return None if key is None else folder / f"{key}.npy"
-
-
-def _kept(path: Path | None, count: int) -> np.ndarray | None:
-    """The rows in a file of the cache, memory-mapped, if it is whole."""
-    if path is None:
-        return None
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        if len(values) == count:
-            os.utime(path)  # its last use, by which old files are told from needed ones
-            return values
-    return None
-
-
 @contextlib.contextmanager
-def _ready(network: Network, device: torch.device) -> Iterator[torch.device]:
+def ready(network: Network, device: torch.device) -> Iterator[torch.device]:
     """A network in evaluation mode on a device, and afterwards where and as it was."""
     home = next(iter(network.parameters())).device
     was_training = network.training
@@ -259,19 +236,32 @@ def _ready(network: Network, device: torch.device) -> Iterator[torch.device]:
         network.to(home).to(memory_format=torch.contiguous_format).train(was_training)
 
 
-def _versions(*names: str) -> list[str]:
+def versions(*names: str) -> list[str]:
+    """Of packages on whose arithmetic something depends."""
     return [importlib.metadata.version(name) for name in names]
 
 
-def _key(network: Network, examples: Examples, *also: object) -> str | None:
-    """A name for the features that these weights give these pictures; None where pictures may change unseen.
+def key(
+    network: Network, examples: Examples, *also: object, weights: Mapping[str, torch.Tensor] | None = None
+) -> str | None:
+    """A name for what these weights make of these pictures.
 
-    `also` is what else they depend on.
+    Args:
+        network: Whose preprocessing and code it is.
+        examples: The pictures.
+        also: What else it depends on.
+        weights: On which of the network's; the body's if None.
+
+    Returns:
+        Hexadecimal digits; None where pictures may change unseen, or the network is somebody's own: only its owner
+        knows whether its code is still the same.
     """
-    digest = hashlib.sha256(fingerprint(network.body).encode())
+    if network.origin.library == "module":
+        return None
+    digest = hashlib.sha256(fingerprint(network.body if weights is None else weights).encode())
     # Arguments change the arithmetic without a trace in the weights (pad_type), and the kind of head what is cut off.
     said = [FORMAT, network.id, dict(network.origin.args), type(network.head).__name__, network.spec.to_dict()]
-    said += [*_versions("timm", "torch", "torchvision", "pillow"), *also]
+    said += [*versions("timm", "torch", "torchvision", "pillow"), *also]
     digest.update(json.dumps(said, default=str).encode())
     for picture in examples.pictures():
         if isinstance(picture, bytes):
@@ -286,21 +276,3 @@ def _key(network: Network, examples: Examples, *also: object) -> str | None:
                     return None
                 digest.update(f"{known}\n".encode())
     return digest.hexdigest()
-
-
-def _keep(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, values)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    files = sorted(path.parent.glob("*.npy"), key=lambda f: f.stat().st_mtime, reverse=True)
-    total = 0
-    for kept in files:
-        total += kept.stat().st_size
-        if total > KEPT_BYTES and kept != path:
-            kept.unlink(missing_ok=True)

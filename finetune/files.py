@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +53,34 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             # A full disk comes as this, with the system's words inside: "... No space left on device (os error 28)".
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(*((int(code[1]), os.strerror(int(code[1]))) if code else (str(error),))) from error
+
+
+def locked(file: Any, *, shared: bool = False) -> bool:
+    """Takes the lock of an open file until it is closed, or says that somebody else has it.
+
+    Args:
+        file: Anything with a descriptor.
+        shared: Whether others may take it in the same way.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return False
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def in_use(path: Path) -> bool:
+    """Whether somebody has taken the lock of a file; without locks nobody has.
+
+    Raises:
+        OSError: It is not there, or cannot be read.
+    """
+    with path.open("rb") as file:
+        return os.name == "posix" and not locked(file)
 
 
 def _umask() -> int:

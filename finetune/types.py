@@ -72,7 +72,8 @@ class ImageSpec:
 class Batch(NamedTuple):
     """Some examples, ready for a network.
 
-    inputs: (N, C, H, W), uint8 in 0..255 or float32 in 0..1, not yet normalised: the network does that.
+    inputs: (N, C, H, W), uint8 in 0..255 or float32 in 0..1, not yet normalised: the network does that. From
+        `activations` what a layer has made of them, (N, *).
     target: (N,) int64 for a class, (N, K) float32 for labels, (N,) float32 for a number.
     row: (N,) int64, the row of each example in the table of examples.
     """

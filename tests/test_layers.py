@@ -34,7 +34,9 @@ ROOMS = {
     "models": set(),
     "folder": set(),
     "tasks": {"data"},
-    "features": {"data", "models"},
+    "shelf": set(),
+    "features": {"data", "models", "shelf"},
+    "activations": {"data", "models", "shelf", "features"},
     "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
     "saved": {"data", "models", "tasks", "recipe", "folder"},
     "predict": {"data", "models", "tasks", "features"},
@@ -44,7 +46,7 @@ ROOMS = {
     "model": {"data", "models", "tasks", "features", "predict", "evaluate", "saved", "folder"},
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
-    "training": {"data", "models", "tasks", "features"},
+    "training": {"data", "models", "tasks", "features", "activations"},
 }
 OPTIONS = {"data.options", "models.options", "tasks.options", "training.plan", "training.phase", "training.methods"}
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from PIL import Image
 
+from ..files import locked
 from ..types import ImageSpec
 from .addresses import stamp
 from .examples import Examples
@@ -124,7 +125,7 @@ class PictureCache:
             _sweep(base)
             self._memory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
             self._lock = (self._memory / "owner").open("wb")
-            _locked(self._lock)
+            locked(self._lock)
         return self._memory
 
     def _need(self, name: str, rows: np.ndarray) -> int:
@@ -212,18 +213,5 @@ def _sweep(base: Path) -> None:
     """Removes what runs left in memory that were killed: their lock is free."""
     for folder in base.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), (folder / "owner").open("rb+") as owner:
-            if _locked(owner):
+            if locked(owner):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked(file: Any) -> bool:
-    """Takes the lock of a file until it is closed, or says that somebody else has it."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows, which has no folder of memory either
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

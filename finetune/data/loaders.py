@@ -254,8 +254,11 @@ def view_loader(
     batch_size: int,
     seed: int = 0,
     workers: int = 0,
+    indices: Sequence[int] | np.ndarray | None = None,
 ) -> PictureLoader:
     """Varied versions of every picture, in order: the first of each, then the second of each, and so on.
+
+    With the same seed, the first version is what `make_loader` gives in the first epoch, and so on.
 
     Args:
         examples: The table.
@@ -266,12 +269,14 @@ def view_loader(
         batch_size: Versions at a time.
         seed: Fixes them.
         workers: As for `make_loader`.
+        indices: Which rows of the table; all if None.
     """
+    rows = range(len(examples)) if indices is None else [int(row) for row in indices]
     workers = min(workers, cpu_count())
     return PictureLoader(
         PictureDataset(examples, np.zeros(len(examples)), spec, policy=policy, engine=engine, seed=seed),
         batch_size=batch_size,
-        sampler=[(row, view) for view in range(views) for row in range(len(examples))],
+        sampler=[(row, view) for view in range(views) for row in rows],
         num_workers=workers,
         collate_fn=collate,
         generator=torch.Generator().manual_seed(seed),

@@ -111,15 +111,19 @@ def fits(module: nn.Module, state: Mapping[str, Tensor], fresh: Sequence[str], d
     return wanted == given
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(weights: nn.Module | Mapping[str, Tensor]) -> str:
     """SHA-256 over the names, types, shapes and bytes of all parameters and buffers: the key of cached features.
+
+    Args:
+        weights: A network, or some of one's tensors by name.
 
     Returns:
         64 hexadecimal digits, the same on every device.
     """
     digest = hashlib.sha256()
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    for name, tensor in sorted(tensors.items()):
+    if isinstance(weights, nn.Module):
+        weights = {**dict(weights.named_parameters()), **dict(weights.named_buffers())}
+    for name, tensor in sorted(weights.items()):
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         # Hashed where they lie: a copy of a large network's bytes would double its memory.

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from ..files import replacing
-from .freeze import frozen_norms
+from .freeze import frozen_drops, frozen_norms
 from .offers import add_row, write_state
 
 
 class KeepNorms(L.Callback):
-    """Holds normalisation layers in evaluation mode, whatever Lightning's `train()` sets.
+    """Holds normalisation layers, and dropout of frozen ones, in evaluation mode, whatever Lightning's `train()` sets.
 
     Args:
         norms: Which, as `frozen_norms` takes it.
@@ -39,7 +39,7 @@ class KeepNorms(L.Callback):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Looks for them when the module is as it will be trained: Lightning may have exchanged layers by now."""
-        self.layers = frozen_norms(module, self.norms)
+        self.layers = [*frozen_norms(module, self.norms), *frozen_drops(module)]
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Before every step, since a validation in between puts everything back in training mode."""

@@ -72,6 +72,31 @@ def frozen_norms(module: nn.Module, norms: str) -> list[nn.Module]:
     return kept
 
 
+def frozen_drops(module: nn.Module) -> list[nn.Module]:
+    """The layers that drop something by chance inside of frozen blocks, where there is nothing to make harder.
+
+    Such a layer has no parameters: it belongs to the nearest layer around it that has. Frozen blocks then always
+    give the same, so that what they give can be computed once. Where that layer holds all that is frozen, dropout in it
+    may be meant for the head above, and stays.
+
+    Args:
+        module: A network of which some parameters are frozen already.
+    """
+    named = dict(module.named_modules())
+    all_frozen = sum(not p.requires_grad for p in module.parameters())
+    found = []
+    for name, layer in named.items():
+        if not any(word in type(layer).__name__ for word in ("Drop", "StochasticDepth")):
+            continue
+        around = name
+        while around and not list(named[around].parameters()):
+            around = around.rpartition(".")[0]
+        flags = [p.requires_grad for p in named[around].parameters()]
+        if not any(flags) and len(flags) < all_frozen:
+            found.append(layer)
+    return found
+
+
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """Freezes a module for a while: no gradient, no moving statistics; afterwards it is as it was before.

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..data.mixing import mix
 from ..errors import TrainingError
+from ..models.cut import Cut
 from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
@@ -47,6 +48,8 @@ class Learner(L.LightningModule):
         self._learning = tuple(learning) or network.stages
         self._teacher = teacher
         self.network, self.task, self.phase, self.plan = network, task, phase, plan
+        # No module, so that the network's weights have one name: where batches hold activations at a cut of it.
+        self.divided: Cut | None = None
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._last_loss: tuple[int, Tensor] | None = None
 
@@ -100,8 +103,11 @@ class Learner(L.LightningModule):
         self._step(batch, "validation")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        # Channels last: convolutions are faster for it on CPUs and GPUs alike.
-        logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
+        if self.divided is not None:
+            logits: Tensor = self.network.head(self.divided.upper(batch.inputs))
+        else:
+            # Channels last: convolutions are faster for it on CPUs and GPUs alike.
+            logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
         loss = self.task.loss(logits, batch.target)
         if stage == "train":
             if self._teacher is not None and self.phase.teacher:

@@ -15,6 +15,7 @@ from ..data.loaders import make_loader
 from ..models.network import Network
 from ..tasks.base import Task
 from ..types import ImageSpec, Stage
+from .below import computed_once
 from .freeze import learning_stages
 from .machine import accumulation
 from .offers import Candidate, Surroundings, write_state
@@ -71,10 +72,15 @@ def fit_on_pictures(
                           learning=learning, teacher=turn.teacher)  # fmt: skip
         named = tuple(Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning)
         size = (phase.size, phase.size) if phase.size else network.spec.size
-        with (
-            _loader(lesson, replace(network.spec, size=size), plan, phase, around, turn, say, train=True) as train,
-            _loader(lesson, network.spec, plan, phase, around, turn, say, train=False) as validation,
-        ):
+        with contextlib.ExitStack() as stack:
+            below = stack.enter_context(computed_once(network, lesson, learning, plan, phase, around, turn, say))
+            if below is not None:
+                learner.divided, train, validation = below.divided, below.train, below.validation
+            else:
+                train, validation = (
+                    stack.enter_context(_loader(lesson, spec, plan, phase, around, turn, say, train=part))
+                    for part, spec in ((True, replace(network.spec, size=size)), (False, network.spec))
+                )
             phase, batches = in_epochs(phase, len(train), accumulate=accumulation(plan, around.machine.world_size))
             learner.phase = phase
             offers, asked = fit_phase(

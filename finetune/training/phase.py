@@ -35,6 +35,8 @@ class Phase:
             of learning stages learn theirs. Frozen stages always keep theirs.
         augment: The policy that varies the training pictures.
         views: On features: how many varied versions of each training picture the head is fitted on beside the picture.
+            On pictures, where lower stages are frozen: through how many varied versions of each the epochs go round,
+            for which what those stages make of them is computed once; 0 varies and computes anew in each epoch.
         ema: On pictures: the share of the phase's steps that the running average of the weights looks back over, in
             [0, 1]; the average is what is measured and kept. 0 keeps the weights of the last step.
         teacher: Share of the loss that is the distance from a teacher's answers, in [0, 1].

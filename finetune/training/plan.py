@@ -95,7 +95,9 @@ class Plan:
         workers: Processes that read pictures while training; None for a number that suits the machine.
         cache: Keeps pictures decoded between epochs: "ram" while the run lasts, "disk" for later runs too, "auto" in
             memory where a quarter of what is free holds them, else on the disk where they fit, "off". Pictures larger
-            than crops need are then resized once before; which of the three holds them changes nothing else.
+            than crops need are then resized once before; which of the three holds them changes nothing else. With
+            "auto" and "disk" also what frozen stages make of pictures is kept on the disk where a phase without
+            augmentation moves those above alone.
         phases: The phases themselves, instead of a method's.
 
     Raises:

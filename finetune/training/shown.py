@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ..data.policies import policy
 from ..models.network import Network
 from ..types import Stage
+from .below import views_of
 from .freeze import learning_stages
 from .machine import Machine, accumulation
 from .phase import Phase
@@ -111,6 +112,9 @@ def _augment(phase: Phase, plan: Plan, examples: int) -> str:
         return f"features are computed once{versions}" if versions else "none (features are computed once)"
     mirrored = plan.mirror_target == "negate" and "mirror" in policy(phase.augment).does
     size = f", at {phase.size} pixels" if phase.size else ""
+    if rounds := views_of(plan, phase):
+        versions = f"{rounds} {phase.augment} versions" if phase.augment != "none" else "none"
+        return f"{versions} (what is below the stages that learn is computed once, where it fits into the cache)"
     return phase.augment + size + (", and a mirrored target is negated" if mirrored else "")
 
 

@@ -23,6 +23,7 @@ from finetune.data.options import Data
 from finetune.data.policies import POLICIES
 from finetune.data.transforms import eval_transform, train_transform
 from finetune.errors import UnreadableError
+from finetune.files import locked
 from finetune.types import ImageSpec
 
 from .pictures import save
@@ -263,7 +264,7 @@ def test_what_a_killed_run_left_in_memory_is_swept_and_what_a_live_one_holds_sta
         folder.mkdir()
     (dead / "owner").touch()
     with (alive / "owner").open("wb") as owner:
-        assert cache_module._locked(owner)
+        assert locked(owner)
         run(examples(root), "ram")
         assert not dead.exists() and alive.exists() and young.exists()
 

@@ -4,7 +4,7 @@ from torch import nn
 
 import finetune as ft
 from finetune.errors import ConfigError
-from finetune.training.freeze import freeze_except, frozen_norms, learning_stages
+from finetune.training.freeze import freeze_except, frozen_drops, frozen_norms, learning_stages
 from tests.training.tiny import state, tiny
 
 
@@ -70,3 +70,18 @@ def test_what_is_frozen_for_a_while_neither_learns_nor_moves_and_is_as_before_af
     assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
     assert network.body.training and network.body.conv2.weight.requires_grad
     assert not network.body.conv1.weight.requires_grad
+
+
+def test_dropout_in_frozen_blocks_is_off_and_stays_in_those_that_learn_and_below_the_head():
+    def block():
+        return nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+
+    module = nn.Sequential(nn.Sequential(block(), block(), nn.Dropout(0.5)), nn.Linear(4, 2))
+    assert frozen_drops(module) == []
+    module[0][0].requires_grad_(False)
+    assert frozen_drops(module) == []  # all that is frozen, for which a person's own module has one name
+    module[0].requires_grad_(False)
+    assert frozen_drops(module) == [module[0][0][1], module[0][1][1]]
+    module[0][1].requires_grad_(True)
+    module[1].bias.requires_grad_(False)
+    assert frozen_drops(module) == [module[0][0][1]]
