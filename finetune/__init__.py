@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .estimator import ImageRegressor as ImageRegressor
     from .fit import evaluate as evaluate
     from .fit import fit as fit
+    from .lightning import datamodule as datamodule
+    from .lightning import lightning_module as lightning_module
     from .model import Model as Model
     from .model import load as load
     from .models.backbones import list_backbones as list_backbones
@@ -66,9 +68,11 @@ _PLACES = {
     "TrainingError": "errors",
     "WeightsError": "errors",
     "check": "check",
+    "datamodule": "lightning",
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
+    "lightning_module": "lightning",
     "list_backbones": "models.backbones",
     "list_methods": "training.methods",
     "load": "model",

@@ -119,13 +119,9 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
 def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors) -> Learned:
     """One fit: the phases on the training part, and the figures of the others."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
-    names, options, examples = material.names, material.options, material.examples
+    options, examples = material.options, material.examples
     write_splits(folder / SPLITS, examples, splits)
-    train = _all_classes(examples, splits, names)
-    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
-    task = options.build(labels, [examples.targets[i] for i in train])
-    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
-                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+    lesson, task = lesson_of(material, splits)
 
     # The plan, before anything is trained.
     notes = (*material.notes, *splits.notes, *material.reasons)
@@ -171,6 +167,17 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer)
+
+
+def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
+    """What is learned from and chosen by, and what its answers mean."""
+    names, examples = material.names, material.examples
+    train = _all_classes(examples, splits, names)
+    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
+    task = material.options.build(labels, [examples.targets[i] for i in train])
+    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
+                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+    return lesson, task
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:

@@ -81,9 +81,7 @@ def fit_phase(
     trainer = dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
-        KeepNorms(phase.norms),
-        *([Average(phase)] if phase.ema else []),  # before those that keep weights
-        *([PullToStart(0.1 if plan.weight_decay is None else plan.weight_decay)] if phase.decay_to == "start" else []),
+        *beside(phase, plan),  # before those that keep weights
         keep,
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
@@ -114,6 +112,16 @@ def fit_phase(
     offers = [Candidate(phase=phase.name, epoch=f["epoch"], score=f["score"], state=path)
               for path, f in zip(kept, facts, strict=True)]  # fmt: skip
     return offers, stop.asked
+
+
+def beside(phase: Phase, plan: Plan) -> list[L.Callback]:
+    """What a phase needs beside its steps: statistics that stay, the average of the weights, the pull to the start."""
+    decay = 0.1 if plan.weight_decay is None else plan.weight_decay
+    return [
+        KeepNorms(phase.norms),
+        *([Average(phase)] if phase.ema else []),
+        *([PullToStart(decay)] if phase.decay_to == "start" else []),
+    ]
 
 
 def _early_stop(plan: Plan, monitor: str, higher: bool) -> EarlyStopping:
