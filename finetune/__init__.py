@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .training.phases import run_phases as run_phases
     from .training.plan import Plan as Plan
     from .training.rates import param_groups as param_groups
+    from .trials import Tuned as Tuned
+    from .tune import tune as tune
 
 # Where each public name lives. It is imported when it is first asked for, so that `import finetune` costs nothing.
 _PLACES = {
@@ -66,6 +68,7 @@ _PLACES = {
     "RunFolderError": "errors",
     "Tag": "tasks.options",
     "TrainingError": "errors",
+    "Tuned": "trials",
     "WeightsError": "errors",
     "check": "check",
     "datamodule": "lightning",
@@ -79,6 +82,7 @@ _PLACES = {
     "param_groups": "training.rates",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
+    "tune": "tune",
 }
 
 __all__ = sorted(_PLACES)  # the table is the one list of public names

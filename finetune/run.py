@@ -90,12 +90,21 @@ def run(
     return model
 
 
-def divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> Splits:
-    """Who learns, who chooses, who is looked at once at the end; and what leaks between them."""
+def divide(
+    material: Material, folder: Path, recorded: pd.DataFrame | None, *, choosing: bool = False
+) -> Splits:  # fmt: skip
+    """Who learns, who chooses, who is looked at once at the end; and what leaks between them.
+
+    Args:
+        material: The examples, and the phases.
+        folder: Where leaks are listed.
+        recorded: The split of an earlier run.
+        choosing: Whether validation has to choose, be it among probes alone.
+    """
     data, examples = material.recipe.data, material.examples
-    probing = all(phase.on == "features" for phase in material.phases)
+    carve = choosing or any(phase.on == "pictures" for phase in material.phases)
     splits = split_examples(
-        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=not probing,
+        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=carve,
         clusters=material.clusters, order=data.order, stretches=data.stretches, gap=data.gap,
     )  # fmt: skip
     if recorded is not None:
