@@ -169,7 +169,7 @@ class Search:
     def _in_time(self, study: Any, left: float) -> bool:
         """Whether a trial as long as the longest so far, and the winner's fit, end in so many seconds."""
         spent = [trial.user_attrs["seconds"] for trial in self._counted(study)]
-        return 2 * max(spent) <= left
+        return bool(2 * max(spent) <= left)
 
     def _trial(self, study: Any, number: int, space: Space, splits: Splits, monitor: str) -> bool:
         """One trial, told to the study; whether the user stopped it."""

@@ -47,7 +47,8 @@ def tune_command(
         print_json(found.to_dict())
     else:
         order = found.trials.sort_values("value", ascending=not HIGHER_IS_BETTER[found.monitor], kind="stable")
-        words = [word for word in SEARCHED if word in found.trials.columns]
-        console.print(trials_table(order.to_dict("records"), words, found.monitor))
+        rows = [{str(name): value for name, value in row.items()} for row in order.to_dict("records")]
+        searched = [word for word in SEARCHED if word in found.trials.columns]
+        console.print(trials_table(rows, searched, found.monitor))
         console.print(f"The best is in {found.model.folder}, every trial in {found.folder / TRIALS}", soft_wrap=True)
     return 130 if found.stopped else 0

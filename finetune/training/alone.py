@@ -85,9 +85,8 @@ class LoneLearner(Learner):
         Raises:
             ConfigError: Lightning has put one around ours.
         """
-        loader = self.trainer.train_dataloader
-        ours, several = isinstance(loader, PictureLoader), self.trainer.world_size > 1
-        if ours and several and not isinstance(loader.sampler, EpochSampler):
+        loader, several = self.trainer.train_dataloader, self.trainer.world_size > 1
+        if several and isinstance(loader, PictureLoader) and not isinstance(loader.sampler, EpochSampler):
             raise ConfigError(
                 "The loaders of ft.datamodule share pictures out among ranks by themselves. "
                 "Expected Trainer(use_distributed_sampler=False)."
