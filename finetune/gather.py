@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +109,27 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *told_pairs(pairs)),
         pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=reasons, teacher=teacher,
+    )  # fmt: skip
+
+
+def again(material: Material, recipe: Recipe) -> Material:
+    """The same examples and the same network as it was loaded, for another task or plan; nothing is read again.
+
+    Args:
+        material: Gathered before; its network has not been trained.
+        recipe: With the same data and the same model.
+    """
+    machine, examples, network = material.machine, material.examples, copy.deepcopy(material.network)
+    asked = replace(recipe, task=task_for(recipe.task, examples.kind), plan=machine.recorded(recipe.plan))
+    plan, reasons = _decided(asked, examples)
+    phases = plan.build(pretrained=_pretrained(asked), stages=[stage.name for stage in network.stages])
+    known, taught_by = material.features, _load_teacher(plan.teacher)
+    if known is None and any(phase.on == "features" for phase in phases):
+        known = features(network, examples, batch_size=plan.batch, device=device_for(machine.accelerator))
+    teacher = Teacher(taught_by.network, taught_by.task.labels, material.names) if taught_by is not None else None
+    return replace(
+        material, recipe=replace(asked, plan=plan), asked=asked, network=network, phases=phases, features=known,
+        reasons=reasons, teacher=teacher,
     )  # fmt: skip
 
 

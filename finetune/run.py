@@ -95,12 +95,21 @@ def run(
     return model
 
 
-def divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> Splits:
-    """Who learns, who chooses, who is looked at once at the end; and what leaks between them."""
+def divide(
+    material: Material, folder: Path, recorded: pd.DataFrame | None, *, choosing: bool = False
+) -> Splits:  # fmt: skip
+    """Who learns, who chooses, who is looked at once at the end; and what leaks between them.
+
+    Args:
+        material: The examples, and the phases.
+        folder: Where leaks are listed.
+        recorded: The split of an earlier run.
+        choosing: Whether validation has to choose, be it among probes alone.
+    """
     data, examples = material.recipe.data, material.examples
-    probing = all(phase.on == "features" for phase in material.phases)
+    carve = choosing or any(phase.on == "pictures" for phase in material.phases)
     splits = split_examples(
-        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=not probing,
+        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=carve,
         clusters=material.clusters, order=data.order, stretches=data.stretches, gap=data.gap,
     )  # fmt: skip
     if recorded is not None:
@@ -124,17 +133,13 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
 def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors) -> Learned:
     """One fit: the phases on the training part, and the figures of the others."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
-    names, options, examples = material.names, material.options, material.examples
+    options, examples = material.options, material.examples
     write_splits(folder / SPLITS, examples, splits)
-    train = _all_classes(examples, splits, names)
-    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
-    task = options.build(labels, [examples.targets[i] for i in train])
-    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
-                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+    lesson, task = lesson_of(material, splits)
 
     # The plan, before anything is trained.
     notes = (*material.notes, *splits.notes, *material.reasons)
-    rows = _show(network, phases, recipe, machine, lesson, labels, splits, notes, talk)
+    rows = _show(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
@@ -200,6 +205,17 @@ def unless_stopped(measuring: Callable[[], T]) -> T | None:
         return measuring()
     except KeyboardInterrupt:
         return None
+
+
+def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
+    """What is learned from and chosen by, and what its answers mean."""
+    names, examples = material.names, material.examples
+    train = _all_classes(examples, splits, names)
+    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
+    task = material.options.build(labels, [examples.targets[i] for i in train])
+    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
+                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+    return lesson, task
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:

@@ -124,6 +124,9 @@ class Learner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The task's metrics over all validation pictures of all ranks, each counted once."""
+        self._log_measured("validation")
+
+    def _log_measured(self, part: str) -> None:
         mine = tuple(torch.cat(parts).numpy() for parts in zip(*self._seen, strict=True)) if self._seen else None
         self._seen.clear()
         logits, target, index = _gather(mine)
@@ -131,10 +134,10 @@ class Learner(L.LightningModule):
         answered, target = torch.from_numpy(logits[order]), target[order]
         if not torch.isfinite(answered).all():
             raise TrainingError(
-                self._unsound("The network's answers on validation pictures are not finite", self.global_step)
+                self._unsound(f"The network's answers on {part} pictures are not finite", self.global_step)
             )
         values = self.task.measure(self.task.answer(answered), target)
-        self.log_dict({f"validation_{name}": value for name, value in values.items()}, rank_zero_only=False)
+        self.log_dict({f"{part}_{name}": value for name, value in values.items()}, rank_zero_only=False)
 
     def _stop_if_unsound(self) -> None:
         # One step late on purpose: asking for the value at once would make a GPU wait for the CPU at every step.

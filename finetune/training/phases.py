@@ -82,10 +82,7 @@ def fit_phase(
     trainer = dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
-        KeepNorms(phase.norms),
-        # What moves weights, what averages them, what keeps them: in this order.
-        *([PullToStart(0.1 if plan.weight_decay is None else plan.weight_decay)] if phase.decay_to == "start" else []),
-        *([Average(phase)] if phase.ema else []),
+        *beside(phase, plan),
         keep,
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
@@ -116,6 +113,16 @@ def fit_phase(
     offers = [Candidate(phase=phase.name, epoch=f["epoch"], score=f["score"], state=path)
               for path, f in zip(kept, facts, strict=True)]  # fmt: skip
     return offers, stop.asked
+
+
+def beside(phase: Phase, plan: Plan) -> list[L.Callback]:
+    """What a phase needs beside its steps: statistics that stay, the average of the weights, the pull to the start."""
+    decay = 0.1 if plan.weight_decay is None else plan.weight_decay
+    return [  # what moves weights before what averages them, and both before what keeps them
+        KeepNorms(phase.norms),
+        *([PullToStart(decay)] if phase.decay_to == "start" else []),
+        *([Average(phase)] if phase.ema else []),
+    ]
 
 
 def _early_stop(plan: Plan, monitor: str, higher: bool) -> EarlyStopping:

@@ -26,6 +26,13 @@ def param_groups(
     The head learns at `lr`, the stage below it at `lr * layer_decay`, the next at `lr * layer_decay ** 2` (the
     layer-wise decay of Howard and Ruder 2018, arXiv 1801.06146, and Clark et al. 2020, arXiv 2003.10555).
 
+    >>> import finetune as ft, torch
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> groups = ft.param_groups(network, lr=0.1, layer_decay=0.5, weight_decay=0.01)
+    >>> [(group["name"], group["lr"], group["weight_decay"]) for group in groups]
+    [('2', 0.1, 0.01), ('2 (no decay)', 0.1, 0.0), ('0', 0.05, 0.01), ('0 (no decay)', 0.05, 0.0)]
+    >>> optimizer = torch.optim.SGD(groups, lr=0.1)
+
     Args:
         module: The network. Parameters that do not require a gradient are left out.
         lr: Rate of the last stage, above 0.

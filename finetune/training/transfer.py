@@ -111,7 +111,7 @@ def transfer(
     stopped = False
     for index, phase in enumerate(phases):
         if phase.on == "features":
-            fitted = _fit_on_features(network, task, lesson, plan, phase, around, say)
+            fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
             offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
         else:
             turn = Turn(
@@ -184,9 +184,10 @@ def _come_to_rest(
     return replace(best, score=score, state=path, share=share), settled
 
 
-def _fit_on_features(
+def fit_on_features(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, say: Say
 ) -> HeadFit:
+    """Fits the head of a network as a phase on features says."""
     assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
     views = None
     if phase.views and len(lesson.train) <= MOST_VIEWED:
