@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
-from .gather import Material, gather
+from .gather import Material, gather, write_recipe
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
@@ -28,11 +29,16 @@ from .report.intervals import Measured, measure
 from .report.printed import Talk, metrics_table, plan_table
 from .saved import save
 from .tasks.base import Task
+from .training.clock import seconds
 from .training.machine import Machine
 from .training.offers import Surroundings
 from .training.phase import Phase
+from .training.plan import Plan
 from .training.shown import groups_line, plan_rows
 from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
+
+if TYPE_CHECKING:
+    from .training.budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +59,14 @@ class Learned:
         plan: The rows of the plan as printed.
         held: Rows of the examples that were held out.
         answer: (n, K) what was answered of them without having learned from them.
+        phases: With the rates and lengths that were measured.
     """
 
     model: Model
     plan: list[dict[str, str]]
     held: np.ndarray
     answer: np.ndarray
+    phases: tuple[Phase, ...]
 
 
 def run(
@@ -78,16 +86,22 @@ def run(
     Raises:
         FinetuneError: Anything the user can mend.
     """
+    began = time.monotonic()
     # Options first: nothing below may fail for a reason that could have been told before.
     recipe.check()
     machine = Machine.of(recipe.plan)
     with run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = divide(material, folder, recorded)
-        model = learn(material, splits, folder, talk, doors).model
+        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began)).model
     if out is None:
         own(model)
     return model
+
+
+def until(plan: Plan, began: float) -> float | None:
+    """When a run that began then, by `time.monotonic`, has to end; None where the clock does not matter."""
+    return None if plan.time is None else began + seconds(plan.time)
 
 
 def divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> Splits:
@@ -116,8 +130,10 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
     return replace(splits, leaks=len(leaks), notes=(*notes, *splits.notes))
 
 
-def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors) -> Learned:
-    """One fit: the phases on the training part, and the figures of the others."""
+def learn(
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None
+) -> Learned:
+    """One fit: the phases on the training part, and the figures of the others; it ends by the clock at `until`."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
     names, options, examples = material.names, material.options, material.examples
     write_splits(folder / SPLITS, examples, splits)
@@ -133,17 +149,23 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                          trainer=doors.trainer or {}, progress=talk.live)  # fmt: skip
+                          trainer=doors.trainer or {}, progress=talk.live,
+                          budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
+    plan = recipe.plan
+    if outcome.phases != phases and not outcome.stopped:
+        # What was measured is remembered: a run of this recipe repeats it.
+        plan = plan.measured(outcome.phases)
+        write_recipe(folder, replace(material.asked, data=recipe.data, plan=plan), machine)
     held, answer = _held_out(network, task, lesson, outcome, recipe, machine)
     if splits.refit and not outcome.stopped:
         talk.say("  once more on training and validation pictures together, to the length that was chosen")
         network.load_state_dict(start)
         try:
-            stopped = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
-                               say=talk.say, like=outcome, teacher=material.teacher,
-                               prefix="final-").stopped  # fmt: skip
+            again = replace(around, callbacks=(), budget=None)
+            stopped = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
+                               teacher=material.teacher, prefix="final-").stopped  # fmt: skip
         except KeyboardInterrupt:  # before any of its phases had weights to offer
             stopped = True
         if stopped:
@@ -170,7 +192,16 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
-    return Learned(model=model, plan=rows, held=held, answer=answer)
+    return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
+
+
+def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:
+    if until is None or plan.time is None or not plan.moves:
+        return None
+    from .training.budget import Budget
+
+    whole = seconds(plan.time)
+    return Budget(start=until - whole, seconds=whole, answered=len(splits.indices("test")), twice=splits.refit)
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:

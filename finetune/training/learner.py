@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..data.mixing import mix
@@ -17,6 +19,7 @@ from ..errors import TrainingError
 from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
+from .compiling import compiled, reason
 from .phase import Phase
 from .plan import Plan
 from .rates import param_groups, phase_steps, schedule
@@ -47,8 +50,10 @@ class Learner(L.LightningModule):
         self._learning = tuple(learning) or network.stages
         self._teacher = teacher
         self.network, self.task, self.phase, self.plan = network, task, phase, plan
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._last_loss: tuple[int, Tensor] | None = None
+        self._compiled: Callable[[Tensor], Any] | None = None
+        self.not_compiled: str | None = None
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
@@ -82,6 +87,8 @@ class Learner(L.LightningModule):
     def on_train_start(self) -> None:
         """Seeds what is random in the network, so that a phase does not depend on what was drawn before it."""
         torch.manual_seed(1_000_003 * self._seed + self.global_rank)
+        # Here and not before, since what is compiled does not travel to spawned ranks.
+        self._compiled = compiled(self.network) if self.plan.compile else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a (mixed) batch, (); the step before this one must have been sound."""
@@ -101,7 +108,7 @@ class Learner(L.LightningModule):
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         # Channels last: convolutions are faster for it on CPUs and GPUs alike.
-        logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
+        logits = self._logits(batch.inputs.contiguous(memory_format=torch.channels_last), stage)
         loss = self.task.loss(logits, batch.target)
         if stage == "train":
             if self._teacher is not None and self.phase.teacher:
@@ -109,8 +116,23 @@ class Learner(L.LightningModule):
                 loss = torch.lerp(loss, gap, self.phase.teacher)
             self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.row), sync_dist=True)
         else:
-            self._seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
+            self.seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
         return loss
+
+    def _logits(self, inputs: Tensor, stage: str) -> Tensor:
+        if stage == "train" and self._compiled is not None:
+            try:
+                logits: Tensor = self._compiled(inputs)
+            except TorchDynamoException as error:
+                self._compiled, self.not_compiled = None, reason(error)
+            else:
+                return logits
+        logits = self.network(inputs)
+        return logits
+
+    def on_train_end(self) -> None:
+        """What was compiled belongs to the phase."""
+        self._compiled = None
 
     def on_train_epoch_end(self) -> None:
         """The last step of an epoch has no step after it that would look at its loss."""
@@ -118,8 +140,17 @@ class Learner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The task's metrics over all validation pictures of all ranks, each counted once."""
-        mine = tuple(torch.cat(parts).numpy() for parts in zip(*self._seen, strict=True)) if self._seen else None
-        self._seen.clear()
+        values = self.measured()
+        self.seen = []
+        self.log_dict(values, rank_zero_only=False)
+
+    def measured(self) -> dict[str, float]:
+        """The metrics of the validation pictures that all ranks have seen in this pass, by the names they are logged.
+
+        Raises:
+            TrainingError: An answer is not finite.
+        """
+        mine = tuple(torch.cat(parts).numpy() for parts in zip(*self.seen, strict=True)) if self.seen else None
         logits, target, index = _gather(mine)
         order = np.argsort(index)
         answered, target = torch.from_numpy(logits[order]), target[order]
@@ -128,7 +159,17 @@ class Learner(L.LightningModule):
                 self._unsound("The network's answers on validation pictures are not finite", self.global_step)
             )
         values = self.task.measure(self.task.answer(answered), target)
-        self.log_dict({f"validation_{name}": value for name, value in values.items()}, rank_zero_only=False)
+        return {f"validation_{name}": value for name, value in values.items()}
+
+    def look_again(self) -> None:
+        """Passes over the validation pictures once more, with the weights that are in place now."""
+        self.seen = []
+        strategy, precision = self.trainer.strategy, self.trainer.precision_plugin
+        loader: Any = self.trainer.val_dataloaders
+        for batch in itertools.islice(loader, int(self.trainer.num_val_batches[0])):
+            ready = strategy.batch_to_device(precision.convert_input(batch), self.device)
+            with precision.val_step_context():
+                self._step(ready, "validation")
 
     def _stop_if_unsound(self) -> None:
         # One step late on purpose: asking for the value at once would make a GPU wait for the CPU at every step.
