@@ -21,6 +21,7 @@ def report(
     repeat: Sequence[str],
     stopped: bool,
     leaks: str | None = None,
+    curves: Sequence[str] = (),
 ) -> str:
     """The report as Markdown.
 
@@ -35,6 +36,7 @@ def report(
         repeat: The command that makes the same run again.
         stopped: Whether the user stopped the run.
         leaks: What must be known before any figure: that parts leak into each other.
+        curves: What range tests found, as lines of Markdown.
     """
     lines = [*([f"**{leaks}**", ""] if leaks else []), f"# {title}", ""]
     folds, metrics = metrics.get("folds"), measured_parts(metrics)
@@ -63,6 +65,7 @@ def report(
     lines += ["", f"Intervals are bootstrap percentiles over 1000 resamples. {chosen}", ""]
     lines += ["## Plan", "", f"| {' | '.join(plan[0])} |", f"|{' --- |' * len(plan[0])}"]
     lines += [f"| {' | '.join(row.values())} |" for row in plan]
+    lines += ["", "## Rates that were looked for", "", *curves] if curves else []
     lines += ["", "## Data", "", *(f"- {note}" for note in notes)]
     lines += ["", "## How to repeat", "", "```", shlex.join(repeat), "```", ""]
     lines += [", ".join(f"{name} {version}" for name, version in versions.items()), ""]

@@ -19,7 +19,7 @@ ASIDE = 0.96  # share of a budget that is planned for; a run may take a tenth mo
 GUARD = 1.04  # share of it at which the last phase is stopped
 ENDING = 1.0  # seconds for intervals, report and the saved model
 TRIED = 4  # batches that a trial passes over, once and then again
-MOST_TRIED = 0.02  # of what is left of the budget may be spent on a trial's further passes
+MOST_TRIED = 0.04  # of what is left of the budget may be spent on a trial's further passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +119,13 @@ def measure_pace(
     keep = time.monotonic() - began
     first, *rest = watch.epochs
     cold = first[1:] or first
+    # Readers and compiled kernels begin anew with the phase; what this process had to import, it has now.
+    anew = trial.around.machine.workers > 0 or trial.plan.compile
+    start = max(0.0, first[0] - _mean(cold)) if anew else 0.0
     warm = [seconds for epoch in rest for seconds in epoch] or cold
     cold_look, *warm_looks = watch.looks or [0.0]
     return Pace(
-        start=max(0.0, first[0] - _mean(cold)), cold=_mean(cold), warm=_mean(warm), cold_look=cold_look / max(1, some),
+        start=start, cold=_mean(cold), warm=_mean(warm), cold_look=cold_look / max(1, some),
         warm_look=_mean(warm_looks or [cold_look]) / max(1, some), keep=keep, batches=batches, looks=looks,
         batch_size=trial.plan.batch,
     )  # fmt: skip

@@ -26,9 +26,10 @@ def why_not(device: str) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error of the compiler, whose others are its own traceback."""
+    """What an error of the compiler begins with; behind that come its own traceback and advice to its makers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Any]:

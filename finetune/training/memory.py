@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from ..errors import TrainingError
 from ..models.network import Network
@@ -57,11 +58,10 @@ def largest_batch(try_step: Callable[[int], None], sizes: Sequence[int]) -> int:
         try:
             try_step(size)
         except torch.OutOfMemoryError:
-            pass
-        else:
-            return size
+            continue  # what the step held is let go of with the error, at the end of this clause
         finally:
             _release()
+        return size
     raise TrainingError(
         f"The memory of the device does not hold a training step with {sizes[-1]} pictures. Expected a smaller "
         "network or --input-size, --grad-checkpointing, --precision bf16-mixed, or --accelerator cpu."
@@ -138,12 +138,12 @@ def step_of(
     Trial(
         network=network, task=task, phase=replace(phase, lr=lr, teacher=0.0), plan=replace(plan, compile=False),
         around=around, learning=learning_stages(network, network.stages, phase.learns, added), seed=plan.seed,
-    ).run([batch, batch], steps=2)  # fmt: skip
+    ).run(DataLoader([batch, batch], batch_size=None), steps=2)  # type: ignore[arg-type]  # fmt: skip
 
 
 def _release() -> None:
-    """Gives back what a failed step has left: the next one is to find the memory empty."""
-    gc.collect()
+    """Gives back what a step has left: the next one is to find the memory empty."""
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

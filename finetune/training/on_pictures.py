@@ -184,9 +184,9 @@ def in_epochs(phase: Phase, batches: int, *, accumulate: int) -> tuple[Phase, in
     """
     if not phase.steps:
         return phase, None
-    wanted = phase.steps * accumulate
-    epochs = max(1, math.ceil(wanted / batches))
-    return replace(phase, epochs=epochs), max(accumulate, round(wanted / epochs / accumulate) * accumulate)
+    # The last batches of an epoch make a step too, though they may be fewer.
+    epochs = math.ceil(phase.steps / math.ceil(batches / accumulate))
+    return replace(phase, epochs=epochs), min(batches, max(1, round(phase.steps / epochs)) * accumulate)
 
 
 @contextlib.contextmanager

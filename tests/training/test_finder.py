@@ -50,14 +50,14 @@ def test_the_rate_lies_between_where_the_loss_falls_and_where_it_breaks(log_fall
 def test_a_loss_that_breaks_at_once_is_told_with_what_to_do(step):
     losses = np.full(step, 1.0)
     losses[-1] = np.nan
-    with pytest.raises(TrainingError, match="diverged at once.*--lr a number"):
+    with pytest.raises(TrainingError, match=r"diverged at once.*--lr a number"):
         choose(RATES[:step], losses)
 
 
 @given(st.integers(0, 50), st.floats(0.0, 0.5))
 def test_a_loss_that_never_falls_is_told_with_what_to_do(seed, noise):
     noisy = 1 + noise * np.random.default_rng(seed).standard_normal(len(RATES)) + RATES / 5
-    with pytest.raises(TrainingError, match="found no rate.*--lr a number"):
+    with pytest.raises(TrainingError, match=r"found no rate.*--lr a number"):
         choose(RATES, noisy)
 
 
