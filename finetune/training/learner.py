@@ -22,7 +22,7 @@ from ..types import Batch, Stage
 from .compiling import compiled, reason
 from .phase import Phase
 from .plan import Plan
-from .rates import param_groups, phase_steps, schedule
+from .rates import OneCycle, param_groups, phase_steps, schedule
 from .teaching import Teacher
 
 
@@ -82,7 +82,8 @@ class Learner(L.LightningModule):
         )
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
         share = schedule(self.phase.schedule, steps=phase_steps(self.trainer, self.phase), warmup=self.plan.warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"}}
+        kind = OneCycle if self.phase.schedule == "one-cycle" else LambdaLR
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": kind(optimizer, share), "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Seeds what is random in the network, so that a phase does not depend on what was drawn before it."""
