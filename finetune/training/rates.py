@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from ..models.stages import stages_of
 from ..types import Stage
@@ -123,3 +124,21 @@ def schedule(name: str, *, steps: int, warmup: float) -> Callable[[int], float]:
     if name == "constant":
         return lambda step: min(1.0, (step + 1) / (first + 1))
     return lambda step: cosine(step, steps=steps, warmup=first)
+
+
+HEAVY, LIGHT = 0.95, 0.85  # momentum where the rate is 0, and at its height
+
+
+class OneCycle(LambdaLR):
+    """Rates as `one_cycle` has them, and momentum the other way round: SGD's own, or the first of AdamW's betas."""
+
+    def step(self, epoch: int | None = None) -> None:
+        """Moves on by one step of the optimizer."""
+        super().step(epoch)
+        share = self.lr_lambdas[0](self.last_epoch)
+        momentum = HEAVY - share * (HEAVY - LIGHT)
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
