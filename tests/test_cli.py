@@ -59,7 +59,7 @@ def test_source_options_work_on_every_command_that_takes_a_source(capsys):
     assert {f"--{word}" for word in SOURCE if word != "on-corrupt"} <= set(helped("check", capsys))
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "check", "backbones", "demo"])
+@pytest.mark.parametrize("command", ["fit", "tune", "evaluate", "predict", "check", "backbones", "demo"])
 def test_every_command_that_prints_a_result_takes_json(command, capsys):
     assert "--json" in helped(command, capsys)
 
@@ -67,7 +67,7 @@ def test_every_command_that_prints_a_result_takes_json(command, capsys):
 def test_help_names_every_command(capsys):
     assert cli.call(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name}  " in shown for name in ("fit", "predict", "evaluate", "check", "backbones", "demo"))
+    assert all(f"  {name}  " in shown for name in ("fit", "tune", "predict", "evaluate", "check", "backbones", "demo"))
 
 
 @pytest.fixture
