@@ -201,7 +201,9 @@ def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:
     from .training.budget import Budget
 
     whole = seconds(plan.time)
-    return Budget(start=until - whole, seconds=whole, answered=len(splits.indices("test")), twice=splits.refit)
+    budget = Budget(start=until - whole, seconds=whole, answered=len(splits.indices("test")), twice=splits.refit)
+    budget.check("training")
+    return budget
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
