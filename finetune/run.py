@@ -226,7 +226,9 @@ def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:
     from .training.budget import Budget
 
     whole = seconds(plan.time)
-    return Budget(start=until - whole, seconds=whole, answered=len(splits.indices("test")), twice=splits.refit)
+    budget = Budget(start=until - whole, seconds=whole, answered=len(splits.indices("test")), twice=splits.refit)
+    budget.check("training")
+    return budget
 
 
 def unless_stopped(measuring: Callable[[], T]) -> T | None:

@@ -38,6 +38,19 @@ class Budget:
     answered: int
     twice: bool
 
+    def check(self, what: str) -> None:
+        """Refuses to begin something when the time is over.
+
+        Raises:
+            TrainingError: It is.
+        """
+        gone = time.monotonic() - self.start
+        if gone >= self.seconds:
+            raise TrainingError(
+                f"The time of {self.seconds:g} s is too short: {gone:.0f} s had passed before {what} began. Expected "
+                f"--time {math.ceil(2 * gone)}s or more; or --method probe, which needs none."
+            )
+
     def left(self, pace: Pace, *, passes: int, share: float, planned: float = ASIDE) -> float:
         """Seconds for a phase that begins now.
 

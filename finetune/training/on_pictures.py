@@ -124,6 +124,8 @@ def _measured(
     from .finder import find_rate, said
     from .trial import Trial
 
+    if around.budget is not None:
+        around.budget.check(f'phase "{phase.name}"')
     size = (phase.size, phase.size) if phase.size else network.spec.size
     spec, world = replace(network.spec, size=size), around.machine.world_size
     accumulate = accumulation(plan, world)
