@@ -25,7 +25,7 @@ MUCH = 0.1
 """The share from which on a backbone knows little of these pictures, and moves faster.
 
 Measured with MobileNetV2 over 10 epochs (docs/methods.md): of 160 pictures of CIFAR-10, on which the probe errs in
-46 %, the fast rate gained 8 points and the slow one 5; on ants and bees, where it errs in 4 %, the fast one lost 2 to 3.
+46 %, the fast rate gained 8 points, the slow one 5; on ants and bees, where it errs in 4 %, the fast one lost 2 to 3.
 """
 
 FAST_RATE, SHORT_AVERAGE = 3e-2, 0.3
