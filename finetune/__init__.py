@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .estimator import ImageRegressor as ImageRegressor
     from .fit import evaluate as evaluate
     from .fit import fit as fit
+    from .lightning import datamodule as datamodule
+    from .lightning import lightning_module as lightning_module
     from .model import Model as Model
     from .model import load as load
     from .models.backbones import list_backbones as list_backbones
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from .training.phases import run_phases as run_phases
     from .training.plan import Plan as Plan
     from .training.rates import param_groups as param_groups
+    from .trials import Tuned as Tuned
+    from .tune import tune as tune
 
 # Where each public name lives. It is imported when it is first asked for, so that `import finetune` costs nothing.
 _PLACES = {
@@ -69,11 +73,14 @@ _PLACES = {
     "RunFolderError": "errors",
     "Tag": "tasks.options",
     "TrainingError": "errors",
+    "Tuned": "trials",
     "WeightsError": "errors",
     "check": "check",
+    "datamodule": "lightning",
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
+    "lightning_module": "lightning",
     "list_backbones": "models.backbones",
     "list_methods": "training.methods",
     "load": "model",
@@ -81,6 +88,7 @@ _PLACES = {
     "rank": "rank",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
+    "tune": "tune",
 }
 
 __all__ = sorted(_PLACES)  # the table is the one list of public names

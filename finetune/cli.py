@@ -28,6 +28,7 @@ SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", 
 CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
+NOT_IN_TUNE = ("out", "overwrite", "time", "folds")  # its own, and what one validation part cannot judge
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
@@ -172,6 +173,24 @@ def _fit(
     return 130 if model.stopped else 0
 
 
+def _tune(
+    source: Annotated[str | None, typer.Argument(help="A folder of pictures, or a CSV, TSV or Parquet file.")] = None,
+    *,
+    trials: Annotated[int, typer.Option(help="How many trials in all, those of earlier calls counted too.")] = 20,
+    time: Annotated[str | None, typer.Option(metavar="10m|90s|1.5h", help="Begins no trial that ends later.")] = None,
+    search: Annotated[list[str] | None, typer.Option(metavar="NAME=LOW..HIGH|NAME=ONE,OTHER",
+                                                     help="Replaces a range: lr=1e-4..1e-1, method=full")] = None,
+    out: Annotated[str, typer.Option(help="Folder of the search; the winner is the run in best/.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begins anew instead of going on.")] = False,
+    as_json: JSON = False,
+    **words: Any,
+) -> int:  # fmt: skip
+    from .tune_command import tune_command
+
+    return tune_command(source, parsed(words), out=out, trials=trials, time=time, search=search or (),
+                        overwrite=overwrite, as_json=as_json)  # fmt: skip
+
+
 def _predict(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
@@ -274,6 +293,8 @@ def _bar(total: int | None) -> Any:
 
 _words = [name for name in inspect.signature(fit_function).parameters if name not in ("source", *IN_PYTHON_ONLY)]
 _command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretrained backbone on examples of your own.")
+_command(_tune, _options_of(fit_function, [word for word in _words if word not in NOT_IN_TUNE]), "tune",
+         "Searches for the options of fit that do best on validation.")  # fmt: skip
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip

@@ -20,6 +20,7 @@ RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.c
 MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD = "leaks.csv", "out_of_fold.csv"
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD}
+RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db"}  # a user's logger, and file managers
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -173,7 +174,7 @@ def _undo(folder: Path, made: list[Path], aside: Path | None) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in OURS or FOLD.fullmatch(name) is not None
+    return name in OURS or any(of.fullmatch(name) for of in (FOLD, RATES))
 
 
 def _places_of_weights(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,11 @@ from .predict import Answers, answers, as_table, write_table
 from .recipe import Recipe
 from .record import facts, write_report
 from .report.printed import Talk, folds_rows, metrics_table
-from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, with_intervals, without_leaks
+from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, with_intervals, without_leaks
 from .saved import as_one, save_ensemble
 from .tasks.base import Task
 from .training.machine import Machine
+from .training.phase import Phase
 from .training.transfer import Lesson
 
 
@@ -48,13 +50,14 @@ def run_folds(
     Raises:
         FinetuneError: Anything the user can mend.
     """
+    began = time.monotonic()
     recipe.check()
     machine = Machine.of(recipe.plan)
     with run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = _divide(material, folder, recorded)
         write_splits(folder / SPLITS, material.examples, splits)
-        learned, stopped = _all_folds(material, splits, folder, talk, doors)
+        learned, stopped = _all_folds(material, splits, folder, talk, doors, until=until(recipe.plan, began))
         model = _averaged(material, splits, learned, folder, talk, stopped=stopped)
     if out is None:
         own(model)
@@ -73,9 +76,12 @@ def _divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> 
 
 
 def _all_folds(
-    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None
 ) -> tuple[list[Learned], bool]:
-    """The folds one after the other; those that ended when the user stops, and whether that happened."""
+    """The folds one after the other; those that ended when the user stops, and whether that happened.
+
+    Rates and lengths that the first fold measures are those of all, and of the recipe.
+    """
     learned: list[Learned] = []
     data = material.recipe.data
     for number in range(1, (data.folds or 0) + 1):
@@ -90,7 +96,9 @@ def _all_folds(
         try:
             with run_folder(folder / f"fold-{number}") as inside:
                 write_recipe(inside, replace(fold.asked, data=fold.recipe.data), fold.machine)
-                learned.append(learn(fold, splits.holding_out(number), inside, talk, own_doors))
+                now = time.monotonic()
+                ends = None if until is None else now + (until - now) / (data.folds or 1)
+                learned.append(learn(fold, splits.holding_out(number), inside, talk, own_doors, until=ends))
         except KeyboardInterrupt:
             if not learned:
                 raise
@@ -101,7 +109,17 @@ def _all_folds(
             if not learned:
                 raise KeyboardInterrupt
             return learned, True
+        if learned[-1].phases != material.phases:
+            material, until = _as_measured(material, learned[-1].phases), None
+            write_recipe(folder, material.asked, material.machine)
     return learned, False
+
+
+def _as_measured(material: Material, phases: tuple[Phase, ...]) -> Material:
+    """The material of further folds, whose phases are those of the first."""
+    plan = material.recipe.plan.measured(phases)
+    return replace(material, phases=phases, recipe=replace(material.recipe, plan=plan),
+                   asked=replace(material.asked, plan=plan))  # fmt: skip
 
 
 def _averaged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,17 @@ from .folder import RECIPE, write_json
 from .model import Model, load
 from .models.network import Network
 from .models.options import Backbone
+from .models.recompute import check_recomputable
 from .models.weights import read_config
 from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
 from .saved import versions
+from .tasks.base import Task
 from .training.defaults import Facts, decide
 from .training.freeze import learning_stages
-from .training.machine import Machine, seed_all
+from .training.machine import Machine, accumulation, seed_all
+from .training.memory import decide_batch
+from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
 from .training.teaching import Teacher
@@ -86,7 +91,8 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     plan, reasons = _decided(asked, examples)
     recipe = replace(asked, plan=plan)
     names = Labels.from_targets(examples.kind, examples.targets)
-    options.build(names, examples.targets).check_monitor(recipe.plan.monitor)
+    task = options.build(names, examples.targets)
+    task.check_monitor(recipe.plan.monitor)
     if recipe.data.order is not None:
         moments(examples, recipe.data.order)
 
@@ -97,6 +103,11 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
     teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
+    plan, measured = _fitted(network, task, names.encode(examples.targets), phases, plan, folder, machine)
+    recipe = replace(recipe, plan=plan)
+    if asked.plan.batch_size != plan.batch_size:
+        asked = replace(asked, plan=replace(asked.plan, batch_size=plan.batch_size))
+        write_recipe(folder, asked, machine)
 
     # Every picture is read once: for its features where a phase needs them, else to know that it can be read.
     examples, known, looks, skipped = _read_all(examples, network, recipe, phases, machine, talk)
@@ -107,8 +118,57 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *told_pairs(pairs)),
-        pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=reasons, teacher=teacher,
+        pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *measured),
+        teacher=teacher,
     )  # fmt: skip
+
+
+def again(material: Material, recipe: Recipe) -> Material:
+    """The same examples and the same network as it was loaded, for another task or plan; nothing is read again.
+
+    Args:
+        material: Gathered before; its network has not been trained.
+        recipe: With the same data and the same model.
+    """
+    machine, examples, network = material.machine, material.examples, copy.deepcopy(material.network)
+    asked = replace(recipe, task=task_for(recipe.task, examples.kind), plan=machine.recorded(recipe.plan))
+    plan, reasons = _decided(asked, examples)
+    phases = plan.build(pretrained=_pretrained(asked), stages=[stage.name for stage in network.stages])
+    known, taught_by = material.features, _load_teacher(plan.teacher)
+    if known is None and any(phase.on == "features" for phase in phases):
+        known = features(network, examples, batch_size=plan.batch, device=device_for(machine.accelerator))
+    teacher = Teacher(taught_by.network, taught_by.task.labels, material.names) if taught_by is not None else None
+    return replace(
+        material, recipe=replace(asked, plan=plan), asked=asked, network=network, phases=phases, features=known,
+        reasons=reasons, teacher=teacher,
+    )  # fmt: skip
+
+
+def _fitted(
+    network: Network, task: Task, targets: np.ndarray, phases: tuple[Phase, ...], plan: Plan, folder: Path,
+    machine: Machine,
+) -> tuple[Plan, tuple[str, ...]]:  # fmt: skip
+    """The plan as this network and this machine can carry it out, and a line for each thing that follows from them.
+
+    Raises:
+        ConfigError: Activations cannot be computed again.
+    """
+    told = []
+    if plan.grad_checkpointing and plan.moves:
+        check_recomputable(network)
+    if plan.compile and plan.moves:
+        from .training.compiling import why_not
+
+        if wanting := why_not(machine.accelerator):
+            plan = replace(plan, compile=False)
+            told.append(f"nothing is compiled, since that cannot be had here: {wanting}")
+    if plan.batch_size == "auto":
+        around = Surroundings(folder=folder, machine=machine)
+        size = decide_batch(network, task, targets, phases, plan, around)
+        plan = replace(plan, batch_size=size)
+        accumulation(plan, machine.world_size)
+        told.append(f"batch size {size}: " + ("usual on a CPU" if machine.accelerator == "cpu" else "as memory allows"))
+    return plan, tuple(told)
 
 
 def _decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:

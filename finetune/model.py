@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .data.options import Data
+from .errors import RunFolderError
 from .evaluate import Metrics, evaluate_on
 from .features import Progress
 from .folder import METRICS, MODEL, read_json
@@ -108,10 +110,46 @@ class Model:
         shutil.copytree(self.folder, target, dirs_exist_ok=False)
         return target
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A model travels between processes as the files of its run folder, without those of single epochs."""
+        if self.network.origin.library == "module":
+            raise RunFolderError(
+                "A model of Backbone.from_module cannot be pickled: only its owner has the module. Expected its run "
+                "folder to be loaded where it is needed: ft.load(folder, module=...)."
+            )
+        whole = (self.folder / MODEL).is_dir()
+        if not whole and not (self.folder / "finetune.json").is_file():
+            raise RunFolderError(f"The model cannot be pickled: its run folder {self.folder} is not there any more.")
+        files = {path.relative_to(self.folder): path for path in sorted(self.folder.rglob("*")) if path.is_file()}
+        # Of a run in folds the folds' models lie in `model/` too.
+        return _unpacked, (
+            {
+                name.as_posix(): path.read_bytes()
+                for name, path in files.items()
+                if not whole or name.parts[0] == MODEL or len(name.parts) == 1
+            },
+        )
+
 
 def own(model: Model) -> None:
     """Lets a model's temporary folder go when the model does; `Model.save` keeps a copy."""
     weakref.finalize(model, shutil.rmtree, model.folder, ignore_errors=True)
+
+
+def _unpacked(files: Mapping[str, bytes]) -> Model:
+    """The model of a run folder's files, in a temporary folder that goes when it does."""
+    folder = Path(tempfile.mkdtemp(prefix="finetune-"))
+    try:
+        for name, content in files.items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        model = load(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    own(model)
+    return model
 
 
 def load(path: str | Path, *, module: Any = None) -> Model:

@@ -15,6 +15,7 @@ from .files import replacing
 from .folder import RECIPE, REPORT
 from .models.network import Network
 from .recipe import HEADS, Recipe
+from .report.curves import write_curves
 from .report.written import report
 from .saved import versions
 from .tasks.base import Task
@@ -73,8 +74,8 @@ def write_report(
     text = report(
         title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0], plan=plan,
         notes=notes, chosen=chosen, versions=versions(),
-        repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=stopped, leaks=leaks,
-        measured=measured,
+        curves=write_curves(folder), repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=stopped,
+        leaks=leaks, measured=measured,
     )  # fmt: skip
     with replacing(folder / REPORT) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
 from .gain import gain, gain_line
-from .gather import Material, gather
+from .gather import Material, gather, write_recipe
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
@@ -30,11 +31,16 @@ from .report.intervals import Measured, measure
 from .report.printed import Talk, metrics_table, plan_table
 from .saved import save
 from .tasks.base import Task
+from .training.clock import seconds
 from .training.machine import Machine
 from .training.offers import Surroundings
 from .training.phase import Phase
+from .training.plan import Plan
 from .training.shown import groups_line, plan_rows
 from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
+
+if TYPE_CHECKING:
+    from .training.budget import Budget
 
 T = TypeVar("T")
 UNMEASURED = "The run was stopped before all its parts were measured: the weights are those that were chosen."
@@ -58,12 +64,14 @@ class Learned:
         plan: The rows of the plan as printed.
         held: Rows of the examples that were held out.
         answer: (n, K) what was answered of them without having learned from them.
+        phases: With the rates and lengths that were measured.
     """
 
     model: Model
     plan: list[dict[str, str]]
     held: np.ndarray
     answer: np.ndarray
+    phases: tuple[Phase, ...]
 
 
 def run(
@@ -83,24 +91,39 @@ def run(
     Raises:
         FinetuneError: Anything the user can mend.
     """
+    began = time.monotonic()
     # Options first: nothing below may fail for a reason that could have been told before.
     recipe.check()
     machine = Machine.of(recipe.plan)
     with run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = divide(material, folder, recorded)
-        model = learn(material, splits, folder, talk, doors).model
+        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began)).model
     if out is None:
         own(model)
     return model
 
 
-def divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> Splits:
-    """Who learns, who chooses, who is looked at once at the end; and what leaks between them."""
+def until(plan: Plan, began: float) -> float | None:
+    """When a run that began then, by `time.monotonic`, has to end; None where the clock does not matter."""
+    return None if plan.time is None else began + seconds(plan.time)
+
+
+def divide(
+    material: Material, folder: Path, recorded: pd.DataFrame | None, *, choosing: bool = False
+) -> Splits:  # fmt: skip
+    """Who learns, who chooses, who is looked at once at the end; and what leaks between them.
+
+    Args:
+        material: The examples, and the phases.
+        folder: Where leaks are listed.
+        recorded: The split of an earlier run.
+        choosing: Whether validation has to choose, be it among probes alone.
+    """
     data, examples = material.recipe.data, material.examples
-    probing = all(phase.on == "features" for phase in material.phases)
+    carve = choosing or any(phase.on == "pictures" for phase in material.phases)
     splits = split_examples(
-        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=not probing,
+        examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=carve,
         clusters=material.clusters, order=data.order, stretches=data.stretches, gap=data.gap,
     )  # fmt: skip
     if recorded is not None:
@@ -121,37 +144,40 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
     return replace(splits, leaks=len(leaks), notes=(*notes, *splits.notes))
 
 
-def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors) -> Learned:
-    """One fit: the phases on the training part, and the figures of the others."""
+def learn(
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None
+) -> Learned:
+    """One fit: the phases on the training part, and the figures of the others; it ends by the clock at `until`."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
-    names, options, examples = material.names, material.options, material.examples
+    options, examples = material.options, material.examples
     write_splits(folder / SPLITS, examples, splits)
-    train = _all_classes(examples, splits, names)
-    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
-    task = options.build(labels, [examples.targets[i] for i in train])
-    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
-                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+    lesson, task = lesson_of(material, splits)
 
     # The plan, before anything is trained.
     notes = (*material.notes, *splits.notes, *material.reasons)
-    rows = _show(network, phases, recipe, machine, lesson, labels, splits, notes, talk)
+    rows = _show(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                          trainer=doors.trainer or {}, progress=talk.live)  # fmt: skip
+                          trainer=doors.trainer or {}, progress=talk.live,
+                          budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
-    judged = outcome
+    judged, plan = outcome, recipe.plan
+    if outcome.phases != phases and not outcome.stopped:
+        # What was measured is remembered: a run of this recipe repeats it.
+        plan = plan.measured(outcome.phases)
+        write_recipe(folder, replace(material.asked, data=recipe.data, plan=plan), machine)
     found = unless_stopped(lambda: _held_out(network, task, lesson, outcome, recipe, machine))
     held, answer = found or (lesson.validation[:0], np.zeros((0, task.labels.num_outputs)))
     outcome = replace(outcome, stopped=outcome.stopped or found is None)
     if splits.refit and not outcome.stopped:
         talk.say("  once more on training and validation pictures together, to the length that was chosen")
         network.load_state_dict(start)
-        final = None
+        final, again = None, replace(around, callbacks=(), budget=None)
         with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
-            final = transfer(network, task, whole(lesson), recipe.plan, phases, replace(around, callbacks=()),
-                             say=talk.say, like=outcome, teacher=material.teacher, prefix="final-")  # fmt: skip
+            final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
+                             teacher=material.teacher, prefix="final-")  # fmt: skip
         if final is None or final.stopped:
             # Half of a final fit is none: the weights that validation chose are whole.
             load_offer(network, outcome.chosen)
@@ -191,7 +217,18 @@ def learn(material: Material, splits: Splits, folder: Path, talk: Talk, doors: D
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
-    return Learned(model=model, plan=rows, held=held, answer=answer)
+    return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
+
+
+def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:
+    if until is None or plan.time is None or not plan.moves:
+        return None
+    from .training.budget import Budget
+
+    whole = seconds(plan.time)
+    budget = Budget(start=until - whole, seconds=whole, answered=len(splits.indices("test")), twice=splits.refit)
+    budget.check("training")
+    return budget
 
 
 def unless_stopped(measuring: Callable[[], T]) -> T | None:
@@ -200,6 +237,17 @@ def unless_stopped(measuring: Callable[[], T]) -> T | None:
         return measuring()
     except KeyboardInterrupt:
         return None
+
+
+def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
+    """What is learned from and chosen by, and what its answers mean."""
+    names, examples = material.names, material.examples
+    train = _all_classes(examples, splits, names)
+    labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
+    task = material.options.build(labels, [examples.targets[i] for i in train])
+    lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
+                    validation=splits.indices("validation"), features=material.features)  # fmt: skip
+    return lesson, task
 
 
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:

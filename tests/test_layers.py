@@ -19,7 +19,7 @@ LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitli
 VALUES = (
     *("data.steps", "data.policies", "data.options", "models.options", "tasks.options", "training.plan"),
     *("training.phase", "training.methods", "training.faults", "training.clock", "training.defaults"),
-    *("recipe", "fit", "cli", "words", "errors", "types", "files", "folder", "__init__", "__main__"),
+    *("recipe", "fit", "cli", "search", "tune", "words", "errors", "types", "files", "folder", "__init__", "__main__"),
 )
 HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}
 
@@ -109,7 +109,8 @@ def test_rooms_import_one_way(name):
 def test_every_room_has_its_rule():
     # At the top: they may know everybody.
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
-            "estimator", "words", "candidates", "rank", "rank_command", "training_part"}  # fmt: skip
+            "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
+            "rank_command", "training_part"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -119,8 +120,9 @@ def test_recipe_imports_values_only_of_the_rooms():
 
 
 def test_nobody_below_the_front_door_imports_it():
-    top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "__main__",
-           "candidates", "rank", "rank_command", "training_part"}  # fmt: skip
+    top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
+           "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
+           "training_part"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 
@@ -132,7 +134,7 @@ def test_values_import_nothing_heavy(name):
 
 def test_only_training_and_the_run_import_lightning():
     using = {name for name in SOURCES if any(found.partition(".")[0] == "lightning" for found in imports(name))}
-    assert {room(name) for name in using} <= {"training", "fit", "run", "estimator"}
+    assert {room(name) for name in using} <= {"training", "fit", "run", "estimator", "lightning", "trials"}
 
 
 def test_a_probe_needs_no_lightning():

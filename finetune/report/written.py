@@ -22,6 +22,7 @@ def report(
     stopped: bool,
     leaks: str | None = None,
     measured: bool = True,
+    curves: Sequence[str] = (),
 ) -> str:
     """The report as Markdown.
 
@@ -37,6 +38,7 @@ def report(
         stopped: Whether the user stopped the run.
         measured: Whether every part was measured.
         leaks: What must be known before any figure: that parts leak into each other.
+        curves: What range tests found, as lines of Markdown.
     """
     lines = [*([f"**{leaks}**", ""] if leaks else []), f"# {title}", ""]
     folds, metrics = metrics.get("folds"), measured_parts(metrics)
@@ -65,6 +67,7 @@ def report(
     lines += ["", f"Intervals are bootstrap percentiles over 1000 resamples. {chosen}", ""]
     lines += ["## Plan", "", f"| {' | '.join(plan[0])} |", f"|{' --- |' * len(plan[0])}"]
     lines += [f"| {' | '.join(row.values())} |" for row in plan]
+    lines += ["", "## Rates that were looked for", "", *curves] if curves else []
     lines += ["", "## Data", "", *(f"- {note}" for note in notes)]
     lines += ["", "## How to repeat", "", "```", shlex.join(repeat), "```", ""]
     lines += [", ".join(f"{name} {version}" for name, version in versions.items()), ""]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from .learner import Learner
 from .phase import Phase
 from .rates import phase_steps
 
@@ -32,12 +34,19 @@ class Average(L.Callback):
     interpolation with them. It stays in place from the start of a validation to the next training step: what
     other callbacks keep in between is what was measured. On N ranks each computes the same.
 
+    At the first validation the weights of training are measured too. Where they are better, the average lags behind
+    what it averages, and starts anew from them: at that point it is never worse.
+
     Args:
         phase: Its `ema` says how far the average looks back.
+        monitor: The logged metric that says what is better; without one the average is never compared.
+        higher: Whether more of it is better.
     """
 
-    def __init__(self, phase: Phase) -> None:
-        self.phase = phase
+    def __init__(self, phase: Phase, monitor: str | None = None, higher: bool = True) -> None:
+        self.phase, self.monitor, self.higher = phase, monitor, higher
+        self.restarted = False
+        self._compared = False
         self.decay = 0.0
         self.mean: dict[str, Tensor] = {}
         self.last: dict[str, Tensor] = {}
@@ -48,6 +57,7 @@ class Average(L.Callback):
         self.decay = decay_for(phase_steps(trainer, self.phase), self.phase.ema)
         self.mean = {name: p.detach().float().clone() for name, p in self._learning(module)}
         self.last.clear()
+        self.restarted = self._compared = False
         self._step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -66,6 +76,29 @@ class Average(L.Callback):
         """What is measured is the average."""
         if self.mean:
             self._swap(module)
+
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Compares with the weights of training, once, before what was measured is logged."""
+        # Only of our own module is it known how a pass over validation is repeated.
+        if self._compared or not self.last or self.monitor is None or not isinstance(module, Learner):
+            return
+        self._compared = True
+        averaged, seen = self._of(module), module.seen
+        self._put(module, self.last)
+        module.look_again()
+        plain = self._of(module)
+        # All ranks measure the pictures of all, and so decide alike.
+        if averaged is None or plain is None or not (plain > averaged if self.higher else plain < averaged):
+            module.seen = seen
+            self._put(module, self.mean)
+            return
+        self.restarted = True
+        self.mean = {name: value.float().clone() for name, value in self.last.items()}
+
+    def _of(self, module: Learner) -> float | None:
+        """The monitored metric of what the module has seen; None where it is not known or undefined."""
+        value = module.measured().get(self.monitor or "")
+        return value if value is not None and math.isfinite(value) else None
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """What is kept where nothing is measured is the average too."""

@@ -101,6 +101,15 @@ def frozen_drops(module: nn.Module) -> list[nn.Module]:
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """Freezes a module for a while: no gradient, no moving statistics; afterwards it is as it was before.
 
+    >>> import finetune as ft, torch
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
+    >>> with ft.frozen(network[:2]):
+    ...     network(torch.ones(5, 4)).sum().backward()
+    >>> [name for name, parameter in network.named_parameters() if parameter.grad is not None]
+    ['2.weight', '2.bias']
+    >>> network[1].training, float(network[1].running_mean.sum())
+    (True, 0.0)
+
     Args:
         module: Any network or part of one, `network.body` say. It is put in evaluation mode, so that dropout and
             batch statistics are off too.

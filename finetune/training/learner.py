@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..data.mixing import mix
@@ -18,9 +20,10 @@ from ..models.cut import Cut
 from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
+from .compiling import compiled, reason
 from .phase import Phase
 from .plan import Plan
-from .rates import param_groups, phase_steps, schedule
+from .rates import OneCycle, param_groups, phase_steps, schedule
 from .teaching import Teacher
 
 
@@ -50,8 +53,10 @@ class Learner(L.LightningModule):
         self.network, self.task, self.phase, self.plan = network, task, phase, plan
         # No module, so that the network's weights have one name: where batches hold activations at a cut of it.
         self.divided: Cut | None = None
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._last_loss: tuple[int, Tensor] | None = None
+        self._compiled: Callable[[Tensor], Any] | None = None
+        self.not_compiled: str | None = None
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
@@ -80,11 +85,14 @@ class Learner(L.LightningModule):
         )
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
         share = schedule(self.phase.schedule, steps=phase_steps(self.trainer, self.phase), warmup=self.plan.warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"}}
+        kind = OneCycle if self.phase.schedule == "one-cycle" else LambdaLR
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": kind(optimizer, share), "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Seeds what is random in the network, so that a phase does not depend on what was drawn before it."""
         torch.manual_seed(1_000_003 * self._seed + self.global_rank)
+        # Here and not before, since what is compiled does not travel to spawned ranks.
+        self._compiled = compiled(self.network) if self.plan.compile else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a (mixed) batch, (); the step before this one must have been sound."""
@@ -103,11 +111,7 @@ class Learner(L.LightningModule):
         self._step(batch, "validation")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        if self.divided is not None:
-            logits: Tensor = self.network.head(self.divided.upper(batch.inputs))
-        else:
-            # Channels last: convolutions are faster for it on CPUs and GPUs alike.
-            logits = self.network(batch.inputs.contiguous(memory_format=torch.channels_last))
+        logits = self._logits(batch.inputs, stage)
         loss = self.task.loss(logits, batch.target)
         if stage == "train":
             if self._teacher is not None and self.phase.teacher:
@@ -115,8 +119,28 @@ class Learner(L.LightningModule):
                 loss = torch.lerp(loss, gap, self.phase.teacher)
             self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.row), sync_dist=True)
         else:
-            self._seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
+            self.seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
         return loss
+
+    def _logits(self, inputs: Tensor, stage: str) -> Tensor:
+        if self.divided is not None:
+            upper: Tensor = self.network.head(self.divided.upper(inputs))
+            return upper
+        # Channels last: convolutions are faster for it on CPUs and GPUs alike.
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if stage == "train" and self._compiled is not None:
+            try:
+                logits: Tensor = self._compiled(inputs)
+            except TorchDynamoException as error:
+                self._compiled, self.not_compiled = None, reason(error)
+            else:
+                return logits
+        logits = self.network(inputs)
+        return logits
+
+    def on_train_end(self) -> None:
+        """What was compiled belongs to the phase."""
+        self._compiled = None
 
     def on_train_epoch_end(self) -> None:
         """The last step of an epoch has no step after it that would look at its loss."""
@@ -124,17 +148,39 @@ class Learner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The task's metrics over all validation pictures of all ranks, each counted once."""
-        mine = tuple(torch.cat(parts).numpy() for parts in zip(*self._seen, strict=True)) if self._seen else None
-        self._seen.clear()
+        self._log_measured("validation")
+
+    def _log_measured(self, part: str) -> None:
+        values = self.measured(part)
+        self.seen = []
+        self.log_dict(values, rank_zero_only=False)
+
+    def measured(self, part: str = "validation") -> dict[str, float]:
+        """The metrics of the pictures of a part that all ranks have seen in this pass, by the names they are logged.
+
+        Raises:
+            TrainingError: An answer is not finite.
+        """
+        mine = tuple(torch.cat(parts).numpy() for parts in zip(*self.seen, strict=True)) if self.seen else None
         logits, target, index = _gather(mine)
         order = np.argsort(index)
         answered, target = torch.from_numpy(logits[order]), target[order]
         if not torch.isfinite(answered).all():
             raise TrainingError(
-                self._unsound("The network's answers on validation pictures are not finite", self.global_step)
+                self._unsound(f"The network's answers on {part} pictures are not finite", self.global_step)
             )
         values = self.task.measure(self.task.answer(answered), target)
-        self.log_dict({f"validation_{name}": value for name, value in values.items()}, rank_zero_only=False)
+        return {f"{part}_{name}": value for name, value in values.items()}
+
+    def look_again(self) -> None:
+        """Passes over the validation pictures once more, with the weights that are in place now."""
+        self.seen = []
+        strategy, precision = self.trainer.strategy, self.trainer.precision_plugin
+        loader: Any = self.trainer.val_dataloaders
+        for batch in itertools.islice(loader, int(self.trainer.num_val_batches[0])):
+            ready = strategy.batch_to_device(precision.convert_input(batch), self.device)
+            with precision.val_step_context():
+                self._step(ready, "validation")
 
     def _stop_if_unsound(self) -> None:
         # One step late on purpose: asking for the value at once would make a GPU wait for the CPU at every step.

@@ -50,7 +50,8 @@ class Machine:
         count = devices if isinstance(devices, int) else len(devices)
         world_size = count * plan.num_nodes
         _check(plan, accelerator, count)
-        accumulation(plan, world_size)
+        if plan.batch_size != "auto":
+            accumulation(plan, world_size)
         precision = plan.precision
         if precision == "auto":
             bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

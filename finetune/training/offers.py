@@ -6,12 +6,15 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..files import replacing, write_tensors
 from .machine import Machine
+
+if TYPE_CHECKING:
+    from .budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class Surroundings:
         logger: Likewise.
         trainer: Further keywords of Lightning's Trainer; they win over ours.
         progress: Whether to draw a bar.
+        budget: What the clock allows, where somebody asked for it.
     """
 
     folder: Path
@@ -52,6 +56,7 @@ class Surroundings:
     logger: Any = False
     trainer: Mapping[str, Any] = field(default_factory=dict)
     progress: bool = False
+    budget: Budget | None = None
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

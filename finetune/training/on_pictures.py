@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ class Turn:
         epochs: Stops after so many of its epochs; None after all.
         head_decay: Weight decay of the head, where an earlier phase has found the one that it needs.
         teacher: Whose answers count, where the phase asks for one.
+        share: Of the time that is left for all phases, where the plan goes by the clock.
     """
 
     index: int
@@ -48,19 +50,23 @@ class Turn:
     epochs: int | None
     head_decay: float | None
     teacher: Teacher | None
+    share: float = 1.0
 
 
 def fit_on_pictures(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, turn: Turn, say: Say
-) -> tuple[list[Candidate], bool]:
+) -> tuple[list[Candidate], bool, Phase]:
     """Runs one phase; the network then holds its best weights.
 
     Returns:
-        The best weights and behind them the next best, and whether the user asked to stop.
+        The best weights and behind them the next best, whether the user asked to stop, and the phase with the rate and
+        the length that were measured.
     """
     # Lightning costs seconds to import, and a probe has no use for it.
     from ..models.adapters import add_lora, merge_lora
+    from ..models.recompute import recomputed
     from .learner import Learner
+    from .memory import memory_told
     from .phases import fit_phase
 
     added: tuple[str, ...] = ()
@@ -68,26 +74,34 @@ def fit_on_pictures(
         added = add_lora(network, rank=plan.lora_rank, alpha=plan.lora_alpha, seed=plan.seed)
     try:
         learning = learning_stages(network, network.stages, phase.learns, added)
-        learner = Learner(network, task, phase, plan, seed=plan.seed + turn.index, head_decay=turn.head_decay,
-                          learning=learning, teacher=turn.teacher)  # fmt: skip
-        named = tuple(Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning)
         size = (phase.size, phase.size) if phase.size else network.spec.size
+        spec = replace(network.spec, size=size)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(memory_told(phase.name, plan.batch))
+            stack.enter_context(recomputed(network, plan.grad_checkpointing))
             below = stack.enter_context(computed_once(network, lesson, learning, plan, phase, around, turn, say))
             if below is not None:
-                learner.divided, train, validation = below.divided, below.train, below.validation
+                train, validation = below.train, below.validation
             else:
                 train, validation = (
-                    stack.enter_context(_loader(lesson, spec, plan, phase, around, turn, say, train=part))
-                    for part, spec in ((True, replace(network.spec, size=size)), (False, network.spec))
+                    stack.enter_context(_loader(lesson, seen, plan, phase, around, turn, say, train=part))
+                    for part, seen in ((True, spec), (False, network.spec))
                 )
-            phase, batches = in_epochs(phase, len(train), accumulate=accumulation(plan, around.machine.world_size))
-            learner.phase = phase
+            phase, watchers = _measured(
+                network, task, lesson, plan, phase, around, turn, learning, len(train), len(validation or ()), say
+            )
+            ran, batches = in_epochs(phase, len(train), accumulate=accumulation(plan, around.machine.world_size))
+            learner = Learner(network, task, ran, plan, seed=plan.seed + turn.index, head_decay=turn.head_decay,
+                              learning=learning, teacher=turn.teacher)  # fmt: skip
+            learner.divided = below.divided if below is not None else None
             offers, asked = fit_phase(
-                learner, named, phase, plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
+                learner, [Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning], ran,
+                plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
                 data={"train_dataloaders": train, "val_dataloaders": validation},
-                epochs=turn.epochs, batches=batches, prefix=turn.prefix,
+                epochs=turn.epochs, batches=batches, prefix=turn.prefix, watchers=watchers,
             )  # fmt: skip
+            for line in _afterwards(learner, watchers):
+                say(line)
     finally:
         network.requires_grad_(True)
         if added:
@@ -96,7 +110,75 @@ def fit_on_pictures(
         # Whoever reads these weights later has no adapters.
         write_state(offers[0].state, {f"network.{name}": t for name, t in network.state_dict().items()})
         offers = offers[:1]
-    return offers, asked
+    return offers, asked, phase
+
+
+def _measured(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, turn: Turn,
+    learning: tuple[Stage, ...], batches: int, looks: int, say: Say,
+) -> tuple[Phase, list[Any]]:  # fmt: skip
+    """The phase with a rate where it was to be looked for, and steps where it goes by the clock, with what ends it."""
+    if phase.lr != "auto" and around.budget is None:
+        return phase, []
+    from .budget import TRIED, StopInTime, measure_pace, steps_for
+    from .finder import find_rate, said
+    from .trial import Trial
+
+    if around.budget is not None:
+        around.budget.check(f'phase "{phase.name}"')
+    size = (phase.size, phase.size) if phase.size else network.spec.size
+    spec, world = replace(network.spec, size=size), around.machine.world_size
+    accumulate = accumulation(plan, world)
+
+    def trial() -> Trial:
+        return Trial(network=network, task=task, phase=replace(phase, lr=1.0 if phase.lr == "auto" else phase.lr),
+                     plan=plan, around=around, learning=learning, seed=plan.seed + turn.index,
+                     head_decay=turn.head_decay, teacher=turn.teacher)  # fmt: skip
+
+    # Another order than the phase's own, and nothing said of the cache twice.
+    aside = replace(turn, index=turn.index + 1_000_000, epochs=None)
+
+    def few(phase: Phase, *, train: bool, some: int | None = None) -> contextlib.AbstractContextManager[Any]:
+        seen = spec if train else network.spec
+        return _loader(lesson, seen, plan, phase, around, aside, _nothing, train=train, some=some)
+
+    if phase.lr == "auto":
+        steps = phase.steps or phase.epochs * math.ceil(batches / accumulate)
+        plain = replace(trial(), plan=replace(plan, compile=False))
+        with few(replace(phase, epochs=1), train=True) as loader:
+            # One device takes the batches of all, so that a step sees as many pictures.
+            found = find_rate(plain, loader, steps=steps, accumulate=accumulate * world)
+        found.write(around.folder / f"rates-{phase.name}.csv")
+        say(said(phase.name, found))
+        phase = replace(phase, lr=found.chosen)
+    if around.budget is None:
+        return phase, []
+    some = TRIED * plan.batch
+    with few(phase, train=True, some=some) as loader, few(phase, train=False, some=some) as validation:
+        left = around.budget.start + around.budget.seconds - time.monotonic()
+        pace = measure_pace(trial(), loader, validation, batches=batches, looks=looks, left=left)
+    # Validation is answered at four shares of the way from the probe, for its score, and for the report.
+    passes = 1 + (5 if plan.settle == "interpolate" else 0) + plan.soup
+    steps, until = steps_for(
+        around.budget, pace, passes=passes, share=turn.share, accumulate=accumulate, phase=phase.name
+    )
+    if not phase.steps:
+        say(f'  phase "{phase.name}": {steps} steps in the time; a step takes {accumulate * pace.warm:.2g} s here')
+        phase = replace(phase, steps=steps)
+    return phase, [StopInTime(until, pace.looks * pace.warm_look + pace.keep)]
+
+
+def _afterwards(learner: Any, watchers: list[Any]) -> list[str]:
+    """What did not go as planned in a phase, a line each."""
+    lines = []
+    if learner.not_compiled is not None:
+        lines.append(f"  the steps were not compiled: {learner.not_compiled}")
+    lines += [f"  the clock ended the phase after {one.after} steps" for one in watchers if one.after is not None]
+    return lines
+
+
+def _nothing(line: str) -> None:
+    """Nobody is told."""
 
 
 def in_epochs(phase: Phase, batches: int, *, accumulate: int) -> tuple[Phase, int | None]:
@@ -112,24 +194,27 @@ def in_epochs(phase: Phase, batches: int, *, accumulate: int) -> tuple[Phase, in
     """
     if not phase.steps:
         return phase, None
-    wanted = phase.steps * accumulate
-    epochs = max(1, math.ceil(wanted / batches))
-    return replace(phase, epochs=epochs), max(accumulate, round(wanted / epochs / accumulate) * accumulate)
+    # The last batches of an epoch make a step too, though they may be fewer.
+    epochs = math.ceil(phase.steps / math.ceil(batches / accumulate))
+    return replace(phase, epochs=epochs), min(batches, max(1, round(phase.steps / epochs)) * accumulate)
 
 
 @contextlib.contextmanager
 def _loader(
     lesson: Lesson, spec: ImageSpec, plan: Plan, phase: Phase, around: Surroundings, turn: Turn, say: Say, *,
-    train: bool,
+    train: bool, some: int | None = None,
 ) -> Iterator[Any]:  # fmt: skip
-    """Batches of the training or the validation part, with what keeps them decoded; None where the part is empty."""
+    """Batches of the training or the validation part, with what keeps them decoded; None where the part is empty.
+
+    `some` takes so many of its pictures alone, kept as all of them would be.
+    """
     rows: np.ndarray = lesson.train if train else lesson.validation
     if not len(rows):
         yield None
         return
     with PictureCache(plan.cache, lesson.examples, spec, say=say) as cache:
         yield make_loader(
-            lesson.examples, lesson.target, spec, indices=rows, batch_size=plan.batch, train=train,
+            lesson.examples, lesson.target, spec, indices=rows[:some], batch_size=plan.batch, train=train,
             policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
             sampler=plan.sampler, seed=plan.seed + turn.index, workers=around.machine.workers,
             kept=cache.kept(phase.augment if train else "none", rows, epochs=turn.epochs or phase.epochs),

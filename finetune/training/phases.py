@@ -53,6 +53,7 @@ def fit_phase(
     epochs: int | None = None,
     batches: int | None = None,
     prefix: str = "",
+    watchers: Sequence[L.Callback] = (),
 ) -> tuple[list[Candidate], bool]:
     """Freezes, fits, and loads the best weights back into `module`.
 
@@ -69,6 +70,7 @@ def fit_phase(
         epochs: Stops after this many of the phase's epochs.
         batches: Ends each epoch after so many.
         prefix: Before the checkpoint's file name.
+        watchers: Further callbacks of ours.
 
     Returns:
         The best weights, behind them the next best as far as `plan.soup` asks for them, and whether the user asked to
@@ -82,25 +84,23 @@ def fit_phase(
     trainer = dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
-        KeepNorms(phase.norms),
-        # What moves weights, what averages them, what keeps them: in this order.
-        *([PullToStart(0.1 if plan.weight_decay is None else plan.weight_decay)] if phase.decay_to == "start" else []),
-        *([Average(phase)] if phase.ema else []),
+        *beside(phase, plan, monitor, higher),
         keep,
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
         QuietRanks(),
         SameEverywhere(),
         stop,
+        *watchers,
         *([PhaseBar(prefix + phase.name, monitor)] if around.progress else []),
         # Those that count epochs or remember a best value start anew in each phase.
         *(copy.deepcopy(c) if isinstance(c, Checkpoint | EarlyStopping) else c for c in own),
     ]
-    words = _trainer_words(around, plan, epochs or phase.epochs, callbacks)
+    words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
     with quiet_lightning():
         try:
-            _fit(L.Trainer(**words), module, data, phase)
+            fit_trainer(L.Trainer(**words), module, data)
         except KeyboardInterrupt:
             stop.asked = True
     if not state.exists() and stop.asked:
@@ -116,6 +116,16 @@ def fit_phase(
     offers = [Candidate(phase=phase.name, epoch=f["epoch"], score=f["score"], state=path)
               for path, f in zip(kept, facts, strict=True)]  # fmt: skip
     return offers, stop.asked
+
+
+def beside(phase: Phase, plan: Plan, monitor: str | None = None, higher: bool = True) -> list[L.Callback]:
+    """What a phase needs beside its steps: statistics that stay, the average of the weights, the pull to the start."""
+    decay = 0.1 if plan.weight_decay is None else plan.weight_decay
+    return [  # what moves weights before what averages them, and both before what keeps them
+        KeepNorms(phase.norms),
+        *([PullToStart(decay)] if phase.decay_to == "start" else []),
+        *([Average(phase, monitor, higher)] if phase.ema else []),
+    ]
 
 
 def _early_stop(plan: Plan, monitor: str, higher: bool) -> EarlyStopping:
@@ -197,7 +207,7 @@ def _refuse_ours(phase: Phase) -> None:
         )
 
 
-def _trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Sequence[Any]) -> dict[str, Any]:
+def trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Sequence[Any]) -> dict[str, Any]:
     """The keywords of Lightning's Trainer for a phase."""
     return {
         **around.machine.trainer_words(),
@@ -228,7 +238,14 @@ def _own_stages(module: L.LightningModule) -> tuple[Stage, ...]:
     return tuple(Stage(s.name, tuple(prefix + name for name in s.parameters)) for s in module_stages(inner))
 
 
-def _fit(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str, Any], phase: Phase) -> None:
+def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str, Any]) -> None:
+    """Fits, and raises what the user is to read as itself, whichever process it comes from.
+
+    Raises:
+        KeyboardInterrupt: For a second Ctrl-C too.
+        TrainingError: A rank's.
+        torch.OutOfMemoryError: Likewise.
+    """
     try:
         trainer.fit(module, **data)
     except SystemExit:
@@ -241,12 +258,14 @@ def _fit(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str, Any],
         raise
 
 
-def _from_rank(error: Exception) -> TrainingError | None:
-    """The message for the user in what a spawned rank raised, which reaches us as the text of a traceback."""
-    lines = str(error).splitlines()
-    name = f"{TrainingError.__module__}.{TrainingError.__qualname__}: "
-    found = [line.removeprefix(name) for line in lines if line.startswith(name)]
-    return TrainingError(found[-1]) if found else None
+def _from_rank(error: Exception) -> Exception | None:
+    """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
+    for kind in (TrainingError, torch.OutOfMemoryError):
+        name = f"{kind.__module__}.{kind.__qualname__}: "
+        found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
+        if found:
+            return kind(found[-1])
+    return None
 
 
 @contextlib.contextmanager

@@ -208,7 +208,10 @@ class Plan:
         method = METHODS[self.method if self.method != "auto" else "lp-ft" if pretrained else "full"]
         return method.phases(self, pretrained=pretrained, stages=stages)
 
-    def in_steps(self, phases: Sequence[Phase], steps: Sequence[int]) -> Plan:
-        """The plan with phases of these lengths: what a clock decided, as it is recorded."""
-        timed = tuple(replace(phase, steps=n) if n else phase for phase, n in zip(phases, steps, strict=True))
-        return replace(self, phases=timed, time=None)
+    def measured(self, phases: Sequence[Phase]) -> Plan:
+        """The plan with phases whose rates and lengths were measured, as it is recorded: a run of it measures nothing.
+
+        Args:
+            phases: As they ran.
+        """
+        return replace(self, phases=tuple(phases), time=None, lr=None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from ..models.stages import stages_of
 from ..types import Stage
@@ -25,6 +26,13 @@ def param_groups(
 
     The head learns at `lr`, the stage below it at `lr * layer_decay`, the next at `lr * layer_decay ** 2` (the
     layer-wise decay of Howard and Ruder 2018, arXiv 1801.06146, and Clark et al. 2020, arXiv 2003.10555).
+
+    >>> import finetune as ft, torch
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> groups = ft.param_groups(network, lr=0.1, layer_decay=0.5, weight_decay=0.01)
+    >>> [(group["name"], group["lr"], group["weight_decay"]) for group in groups]
+    [('2', 0.1, 0.01), ('2 (no decay)', 0.1, 0.0), ('0', 0.05, 0.01), ('0 (no decay)', 0.05, 0.0)]
+    >>> optimizer = torch.optim.SGD(groups, lr=0.1)
 
     Args:
         module: The network. Parameters that do not require a gradient are left out.
@@ -116,3 +124,21 @@ def schedule(name: str, *, steps: int, warmup: float) -> Callable[[int], float]:
     if name == "constant":
         return lambda step: min(1.0, (step + 1) / (first + 1))
     return lambda step: cosine(step, steps=steps, warmup=first)
+
+
+HEAVY, LIGHT = 0.95, 0.85  # momentum where the rate is 0, and at its height
+
+
+class OneCycle(LambdaLR):
+    """Rates as `one_cycle` has them, and momentum the other way round: SGD's own, or the first of AdamW's betas."""
+
+    def step(self, epoch: int | None = None) -> None:
+        """Moves on by one step of the optimizer."""
+        super().step(epoch)
+        share = self.lr_lambdas[0](self.last_epoch)
+        momentum = HEAVY - share * (HEAVY - LIGHT)
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum

@@ -63,6 +63,7 @@ class Outcome:
         stopped: Whether the user asked to stop before the end.
         probe: The head fitted on features, where a phase did so.
         settled: How far from it to what moved since the weights are, where validation chose that.
+        phases: With the rates and lengths that were measured.
     """
 
     chosen: Candidate
@@ -71,6 +72,7 @@ class Outcome:
     stopped: bool
     probe: Candidate | None = None
     settled: Settled | None = None
+    phases: tuple[Phase, ...] = ()
 
 
 def transfer(
@@ -109,9 +111,10 @@ def transfer(
     offers: list[Candidate] = []
     fitted: HeadFit | None = None
     stopped = False
+    ran = list(phases)
     for index, phase in enumerate(phases):
         if phase.on == "features":
-            fitted = _fit_on_features(network, task, lesson, plan, phase, around, say)
+            fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
             offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
         else:
             turn = Turn(
@@ -119,9 +122,10 @@ def transfer(
                 monitor=f"validation_{metric}" if len(lesson.validation) else None,
                 epochs=like.lengths.get(phase.name) if like is not None else None,
                 head_decay=fitted.decay if fitted else None,
+                share=phase.epochs / sum(later.epochs for later in phases[index:]),
             )  # fmt: skip
             try:
-                kept, stopped = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
+                kept, stopped, ran[index] = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
             except KeyboardInterrupt:
                 if not offers:
                     raise
@@ -135,7 +139,8 @@ def transfer(
     probe = offers[0] if fitted is not None else None
     lengths = {offer.phase: offer.epoch for offer in offers}
     held_out = fitted.held_out if fitted is not None and chosen is probe else None
-    return Outcome(chosen=chosen, lengths=lengths, held_out=held_out, stopped=stopped, probe=probe, settled=settled)
+    return Outcome(chosen=chosen, lengths=lengths, held_out=held_out, stopped=stopped, probe=probe, settled=settled,
+                   phases=tuple(ran))  # fmt: skip
 
 
 def _come_to_rest(
@@ -184,9 +189,10 @@ def _come_to_rest(
     return replace(best, score=score, state=path, share=share), settled
 
 
-def _fit_on_features(
+def fit_on_features(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, say: Say
 ) -> HeadFit:
+    """Fits the head of a network as a phase on features says."""
     assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
     views = None
     if phase.views and len(lesson.train) <= MOST_VIEWED:

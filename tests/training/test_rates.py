@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import finetune as ft
-from finetune.training.rates import cosine
+from finetune.training.rates import OneCycle, cosine, schedule
 from tests.training.tiny import tiny
 
 
@@ -41,3 +41,20 @@ def test_the_cosine_rises_to_one_falls_to_nought_and_never_leaves_that_range(ste
     assert curve == sorted(curve[: warmup + 1]) + sorted(curve[warmup + 1 :], reverse=True)
     assert curve[warmup] == pytest.approx(1) if warmup < steps else True
     assert curve[steps] == pytest.approx(0, abs=1e-9) or warmup >= steps
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_in_one_cycle_momentum_is_lowest_where_the_rate_is_highest(kind):
+    parameter = nn.Parameter(torch.zeros(3))
+    words = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    optimizer = kind([parameter], lr=0.5, **words)
+    cycle = OneCycle(optimizer, schedule("one-cycle", steps=40, warmup=0.1))
+    rates, momenta = [], []
+    for _ in range(40):
+        (group,) = optimizer.param_groups
+        rates.append(group["lr"])
+        momenta.append(group["betas"][0] if "betas" in group else group["momentum"])
+        optimizer.step()
+        cycle.step()
+    assert max(rates) == pytest.approx(0.5) and min(momenta) == pytest.approx(0.85)
+    assert [round((0.95 - m) / 0.1, 6) for m in momenta] == [round(r / 0.5, 6) for r in rates]
