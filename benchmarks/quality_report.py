@@ -92,7 +92,7 @@ def _series(key: tuple[Any, ...], runs: Sequence[Run], ours: str) -> str:
 
 
 _CELL = (
-    "A cell is the mean error over seeds in % (1 - AUC where the set's name is isic_lesions), the lowest and highest, "
+    "A cell is the mean error over seeds in % (of isic_lesions 1 - AUC), the lowest and highest, "
     "and the mean processor seconds of training."
 )
 
