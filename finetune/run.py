@@ -36,6 +36,7 @@ from .training.machine import Machine
 from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
+from .training.room import room_left
 from .training.shown import groups_line, plan_rows
 from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
@@ -154,7 +155,8 @@ def learn(
     lesson, task = lesson_of(material, splits)
 
     # The plan, before anything is trained.
-    notes = (*material.notes, *splits.notes, *material.reasons)
+    phases, room = room_left(network, task, lesson, phases, material.asked.plan)
+    notes = (*material.notes, *splits.notes, *material.reasons, *([room] if room else []))
     rows = _show(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.

@@ -192,12 +192,12 @@ def stopping(monkeypatch):
     def at(number, error):
         learn, called = finetune.folds.learn, []
 
-        def instead(material, splits, folder, *others):
+        def instead(material, splits, folder, *others, **words):
             called.append(folder)
             (folder / "checkpoints").mkdir()
             if len(called) == number:
                 raise error
-            return learn(material, splits, folder, *others)
+            return learn(material, splits, folder, *others, **words)
 
         monkeypatch.setattr(finetune.folds, "learn", instead)
 

@@ -113,25 +113,26 @@ def transfer(
     stopped = False
     ran = list(phases)
     for index, phase in enumerate(phases):
-        if phase.on == "features":
-            fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
-            offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
-        else:
-            turn = Turn(
-                index=index, prefix=prefix, higher=higher, teacher=teacher if phase.teacher else None,
-                monitor=f"validation_{metric}" if len(lesson.validation) else None,
-                epochs=like.lengths.get(phase.name) if like is not None else None,
-                head_decay=fitted.decay if fitted else None,
-                share=phase.epochs / sum(later.epochs for later in phases[index:]),
-            )  # fmt: skip
-            try:
+        try:
+            if phase.on == "features":
+                fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
+                offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
+            else:
+                turn = Turn(
+                    index=index, prefix=prefix, higher=higher, teacher=teacher if phase.teacher else None,
+                    monitor=f"validation_{metric}" if len(lesson.validation) else None,
+                    epochs=like.lengths.get(phase.name) if like is not None else None,
+                    head_decay=fitted.decay if fitted else None,
+                    share=phase.epochs / sum(later.epochs for later in phases[index:]),
+                )  # fmt: skip
                 kept, stopped, ran[index] = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
-            except KeyboardInterrupt:
-                if not offers:
-                    raise
-                stopped = True
-                break
-            offers.append(kept[0] if len(kept) == 1 else greedy_soup(network, task, lesson, kept, metric, around))
+                offers.append(kept[0] if len(kept) == 1 else greedy_soup(network, task, lesson, kept, metric, around))
+        except KeyboardInterrupt:
+            # Also between phases, and while versions are looked at: what was offered before is whole.
+            if not offers:
+                raise
+            stopped = True
+            break
         say(_line(offers[-1], metric))
         if stopped or (like is not None and like.chosen.phase == phase.name):
             break

@@ -9,7 +9,6 @@ import finetune as ft
 from finetune.data.labels import Labels
 from finetune.errors import ConfigError
 from finetune.training.methods import METHODS
-from finetune.training.on_pictures import in_epochs
 from finetune.training.phase import Phase
 from finetune.training.teaching import Teacher
 from finetune.training.transfer import transfer
@@ -129,13 +128,6 @@ def test_a_teacher_of_other_classes_is_refused(theirs):
     ours = Labels.from_targets("class", ["a", "b", "c"])
     with pytest.raises(ConfigError, match="another question"):
         Teacher(tiny(), Labels.from_targets("class", theirs), ours)
-
-
-@pytest.mark.parametrize("wanted, batches, added", [(1, 10, 1), (25, 10, 1), (20, 10, 2), (7, 3, 2), (101, 30, 1)])
-def test_steps_become_epochs_of_equal_length(wanted, batches, added):
-    phase, each = in_epochs(Phase(name="x", epochs=1, steps=wanted), batches, accumulate=added)
-    assert 1 <= each <= max(batches, added) and each % added == 0
-    assert abs(phase.epochs * each // added - wanted) <= phase.epochs / 2
 
 
 @pytest.mark.parametrize(

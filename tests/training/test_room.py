@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import finetune as ft
+from finetune.features import Values
+from finetune.training.phase import Phase
+from finetune.training.room import room_left
+from tests.training.tiny import lesson, state, tiny
+
+PHASES = (Phase(name="probe", learns="head", on="features"), Phase(name="fine-tune", epochs=2))
+
+
+def told(textures, *, apart, asked=None):
+    """With features that say the class outright, or nothing at all."""
+    network = tiny()
+    what, task = lesson(textures, network)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(len(what.examples), 8)).astype(np.float32)
+    values[np.arange(len(values)), what.target] += apart
+    what = replace(what, features=Values(values, np.arange(len(values)), {}))
+    before = state(network)
+    found = room_left(network, task, what, PHASES, asked or ft.Plan(accelerator="cpu"))
+    assert all((before[name] == tensor).all() for name, tensor in network.state_dict().items())
+    return found
+
+
+def test_where_a_probe_is_always_right_nothing_else_is_planned(textures):
+    phases, line = told(textures, apart=50.0)
+    assert phases == PHASES[:1] and "1.0000" in line and "nothing to gain" in line
+
+
+def test_where_a_probe_errs_the_plan_stays(textures):
+    phases, line = told(textures, apart=0.0)
+    assert phases == PHASES and "has to beat" in line
+
+
+@pytest.mark.parametrize("said", [{"method": "lp-ft"}, {"epochs": 3}, {"phases": PHASES}])
+def test_what_was_asked_for_is_done_all_the_same(textures, said):
+    phases, _ = told(textures, apart=50.0, asked=ft.Plan(accelerator="cpu", **said))
+    assert phases == PHASES
