@@ -176,7 +176,7 @@ def fit(
         mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0.4 in lp-ft, else 0].
         cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
         views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].
-        ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.3 after a probe].
+        ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.5 after a probe].
         soup: Averages up to so many of a phase's best epochs where validation agrees; 0 for none [0].
         settle: "interpolate" ends between the probe and what moved, as far as validation can tell; "best" with the best
             epoch of all, "last" with the last [interpolate].

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Rates of the head by optimizer: (adamw, sgd).
 FRESH_RATE = (1e-3, 1e-2)
-TUNE_RATE = (1e-4, 3e-2)
+TUNE_RATE = (1e-4, 1e-2)
 # What is small, new and starts at 0 moves faster than pretrained weights may.
 SLIGHT_RATE = (1e-3, 3e-2)
 
@@ -103,7 +103,7 @@ def _from_fitted(plan: Plan, pretrained: bool, rates: tuple[float, float] = TUNE
     sgd = pretrained if plan.optimizer == "auto" else plan.optimizer == "sgd"
     return replace(
         _from_nothing(plan, pretrained), optimizer="sgd" if sgd else "adamw",
-        lr=plan.lr or (rates if pretrained else FRESH_RATE)[sgd], ema=0.3 if plan.ema is None else plan.ema,
+        lr=plan.lr or (rates if pretrained else FRESH_RATE)[sgd], ema=0.5 if plan.ema is None else plan.ema,
         augment="standard" if plan.augment == "auto" else plan.augment,
     )  # fmt: skip
 

@@ -77,7 +77,7 @@ class Plan:
         views: How many varied versions of each training picture a head on features is fitted on beside the picture
             itself, which costs as many passes. By default 4 where later passes cost more, and 0 for "probe".
         ema: Share of a phase's steps that the running average of the weights looks back over; 0 for none. By default
-            0.3 for what starts from a fitted head.
+            0.5 for what starts from a fitted head.
         soup: Averages the weights of up to so many of the best epochs of a phase, each only where validation agrees
             (greedy soup: Wortsman et al. 2022, arXiv 2203.05482); 0 for none.
         settle: What becomes of the probe and of what moved since. "interpolate" keeps the weights between the two that

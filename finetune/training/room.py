@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..models.network import Network
 from ..tasks.base import Task
+from .methods import TUNE_RATE
 from .phase import Phase
 from .plan import Plan
 from .probe import fit_head
@@ -19,11 +21,20 @@ if TYPE_CHECKING:
 LITTLE = 0.005
 """Share of held-out training examples that a probe gets wrong below which nothing can be gained that could be seen."""
 
+MUCH = 0.1
+"""The share from which on a backbone knows little of these pictures, and moves faster.
+
+Measured with MobileNetV2 over 10 epochs (docs/methods.md): of 160 pictures of CIFAR-10, on which the probe errs in
+46 %, the fast rate gained 8 points, the slow one 5; on ants and bees, where it errs in 4 %, the fast one lost 2 to 3.
+"""
+
+FAST_RATE, SHORT_AVERAGE = 3e-2, 0.3
+
 
 def room_left(
     network: Network, task: Task, lesson: Lesson, phases: tuple[Phase, ...], asked: Plan
 ) -> tuple[tuple[Phase, ...], str | None]:
-    """The phases without those that have nothing to gain, and what a probe gets right already, as a line.
+    """The phases at rates that suit what is left to learn, without those that have nothing to gain; and why, as a line.
 
     A head on the features as they are, without varied versions, answers training examples that it was not fitted on:
     it costs no pass over pictures and no example of validation.
@@ -35,8 +46,7 @@ def room_left(
         phases: As planned.
         asked: What the user said: phases that were asked for stay.
     """
-    opens = asked.method == "auto" and not asked.phases and phases[0].on == "features" and len(phases) > 1
-    if not opens or lesson.features is None:
+    if asked.phases or phases[0].on != "features" or len(phases) == 1 or lesson.features is None:
         return phases, None
     fitted = fit_head(
         copy.deepcopy(network.head), lesson.features.at(lesson.train), lesson.target[lesson.train], task,
@@ -47,6 +57,17 @@ def room_left(
     metric = {"class": "accuracy", "labels": "auroc", "number": "r2"}[task.labels.kind]
     reached = task.measure(task.answer(torch.from_numpy(fitted.held_out)), lesson.target[lesson.train])[metric]
     said = f"a probe reaches {metric} {reached:.4f} on training examples that it was not fitted on"
-    if reached >= 1 - LITTLE and asked.epochs is asked.steps is asked.time is None:
+    unsaid = asked.epochs is asked.steps is asked.time is None
+    if reached >= 1 - LITTLE and asked.method == "auto" and unsaid:
         return phases[:1], f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same"
-    return phases, f"{said}: that is what moving the backbone has to beat"
+    if reached > 1 - MUCH or asked.lr is not None:
+        return phases, f"{said}: that is what moving the backbone has to beat"
+    quick = tuple(_quicker(phase, asked) for phase in phases)
+    return quick, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}"
+
+
+def _quicker(phase: Phase, asked: Plan) -> Phase:
+    """A phase of the usual rate at the fast one; those with rates of their own stay."""
+    if phase.on != "pictures" or phase.optimizer != "sgd" or phase.lr != TUNE_RATE[1]:
+        return phase
+    return replace(phase, lr=FAST_RATE, ema=phase.ema if asked.ema is not None else SHORT_AVERAGE)

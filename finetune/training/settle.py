@@ -20,6 +20,7 @@ from ..tasks.base import HIGHER_IS_BETTER, Task
 from .probe import stratified_folds
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def settle(
 ) -> Settled:
     """Chooses the share by cross-fitting.
 
-    Where the folds together do no better than the safe weights by the metric, the share is 0: nothing moved is better
-    than something that validation cannot tell from luck.
+    Where the folds together do no better than the safe weights by more than a standard error, the share is 0: nothing
+    moved is better than something that validation cannot tell from luck.
 
     Args:
         logits_at: (n, K) logits of the validation examples with the weights at a share.
@@ -82,8 +83,34 @@ def settle(
         share = max(SHARES, key=lambda s: (*_goodness(task, logits[s][others], target[others], metric), -s))
         held_out[held] = logits[share][held]
         chosen.append(share)
-    gained = _goodness(task, held_out, target, metric) > _goodness(task, safe, target, metric)
+    gained = _gained(task, held_out, safe, target, metric, seed)
     return Settled(float(np.mean(chosen)) if gained else 0.0, held_out if gained else safe, safe)
+
+
+def _gained(task: Task, after: np.ndarray, before: np.ndarray, target: np.ndarray, metric: str, seed: int) -> bool:
+    """Whether answers are better by more than one standard error of the difference, by the metric or by the loss.
+
+    The rule of one standard error is that of Breiman et al. 1984, "Classification and Regression Trees", ch. 3: of two
+    models that cannot be told apart take the simpler one. By the loss counts only where the metric is no worse.
+    """
+    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+    answers = [task.answer(torch.from_numpy(logits)) for logits in (after, before)]
+    new, old = (task.measure(answer, target)[metric] for answer in answers)
+    better = sign * (new - old) if np.isfinite(new - old) else 0.0
+    n = len(target)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+    drawn = [task.resampled(answer, target, counts)[metric] for answer in answers]
+    spread = np.nanstd(drawn[0] - drawn[1]) if np.isfinite(drawn[0] - drawn[1]).any() else np.inf
+    if better > 0 and better > spread:
+        return True
+    gaps = _losses(task, before, target) - _losses(task, after, target)
+    return bool(better >= 0 and gaps.mean() > gaps.std() / np.sqrt(n))
+
+
+def _losses(task: Task, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(n,) the loss of each example."""
+    tensors = torch.from_numpy(logits), torch.from_numpy(target)
+    return np.array([float(task.loss(*(tensor[i : i + 1] for tensor in tensors))) for i in range(len(target))])
 
 
 def _goodness(task: Task, logits: np.ndarray, target: np.ndarray, metric: str) -> tuple[float, float]:

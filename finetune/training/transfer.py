@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -204,13 +205,26 @@ def fit_on_features(
             device=device_for(around.machine.accelerator),
         )  # fmt: skip
         views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
-    fitted = fit_head(
-        network.head, lesson.features.at(lesson.train), lesson.target[lesson.train], task,
-        groups=lesson.groups(lesson.train), views=views, seed=plan.seed,
-    )  # fmt: skip
+    known, target, groups = lesson.features.at(lesson.train), lesson.target[lesson.train], lesson.groups(lesson.train)
+    plain = copy.deepcopy(network.head) if views is not None else network.head
+    fitted = fit_head(plain, known, target, task, groups=groups, seed=plan.seed)
+    if views is not None:
+        varied = fit_head(network.head, known, target, task, groups=groups, views=views, seed=plan.seed)
+        if _held_out_loss(task, fitted, target) < _held_out_loss(task, varied, target):
+            say("  training pictures that were held out are answered better without these versions: they are left out")
+            network.head.load_state_dict(plain.state_dict())
+        else:
+            fitted = varied
     how = f"chosen by {fitted.folds} folds of the training part" if fitted.folds else "by default: too few for folds"
     say(f"  head fitted to convergence, L2 penalty {fitted.penalty:.2g} {how}")
     return fitted
+
+
+def _held_out_loss(task: Task, fitted: HeadFit, target: np.ndarray) -> float:
+    """The loss of held-out training examples; none where nothing could be held out, so that views stay."""
+    if fitted.held_out is None:
+        return float("inf")
+    return float(task.loss(torch.from_numpy(fitted.held_out), torch.from_numpy(target)))
 
 
 def _offer(

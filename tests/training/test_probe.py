@@ -164,3 +164,29 @@ def test_two_layers_survive_the_search_for_a_penalty():
     fitted = fit_head(head, x, y, classify(2))
     assert fitted.loss < 0.6
     assert (fitted.held_out.argmax(1) == y).mean() > 0.7
+
+
+def test_a_head_on_computed_features_is_that_of_features_computed_anew(tmp_path):
+    from finetune.data.examples import read_examples
+    from finetune.data.loaders import stream
+    from finetune.data.options import Data
+    from finetune.features import features
+    from tests.training.tiny import tiny
+
+    rng = np.random.default_rng(0)
+    y = np.arange(160) % 3
+    # Enough pictures for the fast way, with norms folded; a colour for each class, and noise.
+    pictures = (rng.integers(0, 120, (160, 40, 40, 3)) + 60 * np.eye(3)[y][:, None, None]).astype(np.uint8)
+    network = tiny()
+    examples = read_examples(Data(source=(pictures, [str(k) for k in y])))
+    known = features(network, examples, cache=tmp_path).values
+    with torch.inference_mode():
+        batches = [network.eval().features(inputs) for _, inputs, _ in stream(examples, network.spec, batch_size=32)]
+    heads = []
+    for values in (known, torch.cat(batches).numpy()):
+        head = build_head(ft.LinearHead(), 8, 3)
+        head.load_state_dict(network.head.state_dict())
+        fit_head(head, values, y, classify())
+        heads.append(head)
+    for name, weight in heads[0].state_dict().items():
+        torch.testing.assert_close(weight, heads[1].state_dict()[name], atol=1e-5, rtol=1e-5)

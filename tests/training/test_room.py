@@ -32,8 +32,16 @@ def test_where_a_probe_is_always_right_nothing_else_is_planned(textures):
 
 
 def test_where_a_probe_errs_the_plan_stays(textures):
-    phases, line = told(textures, apart=0.0)
+    phases, line = told(textures, apart=3.3)
     assert phases == PHASES and "has to beat" in line
+
+
+def test_where_a_probe_knows_little_the_backbone_moves_faster_unless_its_rate_is_given(textures):
+    phases, line = told(textures, apart=0.0)
+    assert phases[0] == PHASES[0] and phases[1].lr > PHASES[1].lr and "much is left" in line
+    assert told(textures, apart=0.0, asked=ft.Plan(accelerator="cpu", lr=0.01))[0] == PHASES
+    averaged = told(textures, apart=0.0, asked=ft.Plan(accelerator="cpu", ema=0.7))[0]
+    assert averaged[1].ema == PHASES[1].ema and averaged[1].lr > PHASES[1].lr
 
 
 @pytest.mark.parametrize("said", [{"method": "lp-ft"}, {"epochs": 3}, {"phases": PHASES}])

@@ -289,3 +289,24 @@ def test_fit_phase_hands_the_best_weights_on(tmp_path, textures):
 
     assert not asked
     assert all(torch.equal(learner.state_dict()[n], t) for n, t in load_file(offer.state).items())
+
+
+def test_views_that_do_not_help_held_out_pictures_are_left_out(tmp_path, textures, monkeypatch):
+    """Versions that say nothing of their pictures; then versions that are the pictures themselves."""
+    import numpy as np
+
+    phases = (Phase(name="probe", learns="head", on="features", views=2),)
+    plain, _ = run(tmp_path / "plain", textures, (replace(phases[0], views=0),))
+    lines = []
+    for name, made in (("noise", lambda known: np.random.default_rng(0).normal(size=known.shape)),
+                       ("same", lambda known: known)):  # fmt: skip
+        network = tiny()
+        what, task = lesson(textures, network)
+        known = what.features.at(what.train)
+        versions = np.concatenate([made(known)] * 2).astype(np.float32) * (20 if name == "noise" else 1)
+        monkeypatch.setattr("finetune.training.transfer.view_features", lambda *a, v=versions, **k: v)
+        transfer(network, task, what, PLAN, phases, around(tmp_path / name, PLAN), say=lines.append)
+        if name == "noise":
+            assert any("left out" in line for line in lines)
+            assert all(torch.equal(a, b) for a, b in zip(network.parameters(), plain.parameters(), strict=True))
+            lines.clear()
