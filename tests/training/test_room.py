@@ -48,3 +48,15 @@ def test_where_a_probe_knows_little_the_backbone_moves_faster_unless_its_rate_is
 def test_what_was_asked_for_is_done_all_the_same(textures, said):
     phases, _ = told(textures, apart=50.0, asked=ft.Plan(accelerator="cpu", **said))
     assert phases == PHASES
+
+
+def test_a_rare_class_that_is_never_answered_is_something_to_gain(textures):
+    network = tiny()
+    what, task = lesson(textures, network)
+    target = np.zeros_like(what.target)
+    target[what.train[:2]], target[what.train[2:4]] = 1, 2
+    # The frequent class is told apart from nothing, and right most of the time all the same.
+    noise = np.random.default_rng(1).normal(size=(len(target), 8)).astype(np.float32)
+    what = replace(what, target=target, features=Values(noise, np.arange(len(target)), {}))
+    phases, line = room_left(network, task, what, PHASES, ft.Plan(accelerator="cpu"))
+    assert len(phases) == 2 and "much is left" in line
