@@ -155,7 +155,7 @@ def learn(
     lesson, task = lesson_of(material, splits)
 
     # The plan, before anything is trained.
-    phases, room = room_left(network, task, lesson, phases, material.asked.plan)
+    phases, lesson, room = room_left(network, task, lesson, phases, material.asked.plan)
     notes = (*material.notes, *splits.notes, *material.reasons, *([room] if room else []))
     rows = _show(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
 

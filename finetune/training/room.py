@@ -34,7 +34,7 @@ FAST_RATE, SHORT_AVERAGE = 3e-2, 0.3
 
 def room_left(
     network: Network, task: Task, lesson: Lesson, phases: tuple[Phase, ...], asked: Plan
-) -> tuple[tuple[Phase, ...], str | None]:
+) -> tuple[tuple[Phase, ...], Lesson, str | None]:
     """The phases at rates that suit what is left to learn, without those that have nothing to gain; and why, as a line.
 
     A head on the features as they are, without varied versions, answers training examples that it was not fitted on:
@@ -46,28 +46,37 @@ def room_left(
         lesson: Its training part, and the features.
         phases: As planned.
         asked: What the user said: phases that were asked for stay.
+
+    Returns:
+        The phases, the lesson with the head that was fitted for them to use, and the line.
     """
     # Of labels and numbers nothing was measured that would say what much or little is.
     if asked.phases or phases[0].on != "features" or len(phases) == 1 or task.labels.kind != "class":
-        return phases, None
+        return phases, lesson, None
     assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
+    head = copy.deepcopy(network.head)
     fitted = fit_head(
-        copy.deepcopy(network.head), lesson.features.at(lesson.train), lesson.target[lesson.train], task,
+        head, lesson.features.at(lesson.train), lesson.target[lesson.train], task,
         groups=lesson.groups(lesson.train), seed=asked.seed,
     )  # fmt: skip
+    lesson = replace(lesson, plain=(head, fitted))
     if fitted.held_out is None:
-        return phases, None
+        return phases, lesson, None
     # Balanced: of a class of 1 in 300 plain accuracy would say that nothing is left, whoever never answers with it.
     answer = task.answer(torch.from_numpy(fitted.held_out))
     reached = task.measure(answer, lesson.target[lesson.train])["balanced_accuracy"]
     said = f"a probe reaches balanced_accuracy {reached:.4f} on training examples that it was not fitted on"
     unsaid = asked.epochs is asked.steps is asked.time is None
     if reached >= 1 - LITTLE and asked.method == "auto" and unsaid:
-        return phases[:1], f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same"
+        return (
+            phases[:1],
+            lesson,
+            f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same",
+        )
     if reached > 1 - MUCH or asked.lr is not None:
-        return phases, f"{said}: that is what moving the backbone has to beat"
+        return phases, lesson, f"{said}: that is what moving the backbone has to beat"
     quick = tuple(_quicker(phase, asked) for phase in phases)
-    return quick, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}"
+    return quick, lesson, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}"
 
 
 def _quicker(phase: Phase, asked: Plan) -> Phase:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.examples import Examples
 from ..errors import TrainingError
@@ -39,6 +39,7 @@ class Lesson:
         train: Rows to learn from.
         validation: Rows to choose by; none where a part has to do without.
         features: Features of all examples under the backbone as it was loaded, where a phase needs them.
+        plain: A head fitted on those of `train` without varied versions, where somebody has needed it already.
     """
 
     examples: Examples
@@ -46,6 +47,7 @@ class Lesson:
     train: np.ndarray
     validation: np.ndarray
     features: Values | None
+    plain: tuple[nn.Module, HeadFit] | None = None
 
     def groups(self, rows: np.ndarray) -> list[Any]:
         """What the examples of some rows belong to."""
@@ -206,15 +208,20 @@ def fit_on_features(
         )  # fmt: skip
         views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
     known, target, groups = lesson.features.at(lesson.train), lesson.target[lesson.train], lesson.groups(lesson.train)
-    plain = copy.deepcopy(network.head) if views is not None else network.head
-    fitted = fit_head(plain, known, target, task, groups=groups, seed=plan.seed)
+    if lesson.plain is not None:
+        plain, fitted = lesson.plain
+    else:
+        plain = copy.deepcopy(network.head)
+        fitted = fit_head(plain, known, target, task, groups=groups, seed=plan.seed)
+    varied = None
     if views is not None:
         varied = fit_head(network.head, known, target, task, groups=groups, views=views, seed=plan.seed)
-        if _held_out_loss(task, fitted, target) < _held_out_loss(task, varied, target):
+    if varied is None or _held_out_loss(task, fitted, target) < _held_out_loss(task, varied, target):
+        network.head.load_state_dict(plain.state_dict())
+        if varied is not None:
             say("  training pictures that were held out are answered better without these versions: they are left out")
-            network.head.load_state_dict(plain.state_dict())
-        else:
-            fitted = varied
+    else:
+        fitted = varied
     how = f"chosen by {fitted.folds} folds of the training part" if fitted.folds else "by default: too few for folds"
     say(f"  head fitted to convergence, L2 penalty {fitted.penalty:.2g} {how}")
     return fitted
@@ -291,4 +298,4 @@ def _line(offer: Candidate, metric: str) -> str:
 def whole(lesson: Lesson) -> Lesson:
     """The same lesson with validation given to training, for a final fit on everything."""
     everything = np.sort(np.concatenate([lesson.train, lesson.validation]))
-    return replace(lesson, train=everything, validation=everything[:0])
+    return replace(lesson, train=everything, validation=everything[:0], plain=None)

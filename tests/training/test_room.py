@@ -7,7 +7,8 @@ import finetune as ft
 from finetune.features import Values
 from finetune.training.phase import Phase
 from finetune.training.room import room_left
-from tests.training.tiny import lesson, state, tiny
+from finetune.training.transfer import transfer
+from tests.training.tiny import around, lesson, state, tiny
 
 PHASES = (Phase(name="probe", learns="head", on="features"), Phase(name="fine-tune", epochs=2))
 
@@ -27,17 +28,17 @@ def told(textures, *, apart, asked=None):
 
 
 def test_where_a_probe_is_always_right_nothing_else_is_planned(textures):
-    phases, line = told(textures, apart=50.0)
+    phases, _, line = told(textures, apart=50.0)
     assert phases == PHASES[:1] and "1.0000" in line and "nothing to gain" in line
 
 
 def test_where_a_probe_errs_the_plan_stays(textures):
-    phases, line = told(textures, apart=3.3)
+    phases, _, line = told(textures, apart=3.3)
     assert phases == PHASES and "has to beat" in line
 
 
 def test_where_a_probe_knows_little_the_backbone_moves_faster_unless_its_rate_is_given(textures):
-    phases, line = told(textures, apart=0.0)
+    phases, _, line = told(textures, apart=0.0)
     assert phases[0] == PHASES[0] and phases[1].lr > PHASES[1].lr and "much is left" in line
     assert told(textures, apart=0.0, asked=ft.Plan(accelerator="cpu", lr=0.01))[0] == PHASES
     averaged = told(textures, apart=0.0, asked=ft.Plan(accelerator="cpu", ema=0.7))[0]
@@ -46,7 +47,7 @@ def test_where_a_probe_knows_little_the_backbone_moves_faster_unless_its_rate_is
 
 @pytest.mark.parametrize("said", [{"method": "lp-ft"}, {"epochs": 3}, {"phases": PHASES}])
 def test_what_was_asked_for_is_done_all_the_same(textures, said):
-    phases, _ = told(textures, apart=50.0, asked=ft.Plan(accelerator="cpu", **said))
+    phases, *_ = told(textures, apart=50.0, asked=ft.Plan(accelerator="cpu", **said))
     assert phases == PHASES
 
 
@@ -58,5 +59,21 @@ def test_a_rare_class_that_is_never_answered_is_something_to_gain(textures):
     # The frequent class is told apart from nothing, and right most of the time all the same.
     noise = np.random.default_rng(1).normal(size=(len(target), 8)).astype(np.float32)
     what = replace(what, target=target, features=Values(noise, np.arange(len(target)), {}))
-    phases, line = room_left(network, task, what, PHASES, ft.Plan(accelerator="cpu"))
+    phases, _, line = room_left(network, task, what, PHASES, ft.Plan(accelerator="cpu"))
     assert len(phases) == 2 and "much is left" in line
+
+
+def test_the_head_that_was_fitted_to_see_is_the_one_that_a_probe_ends_with(textures, tmp_path, monkeypatch):
+    network, again = tiny(), tiny()
+    what, task = lesson(textures, network)
+    plan = ft.Plan(accelerator="cpu", devices=1, workers=0)
+    _, known, _ = room_left(network, task, what, PHASES, plan)
+    outcomes = []
+    for net, told_of in ((network, known), (again, what)):
+        if told_of is known:
+            monkeypatch.setattr("finetune.training.transfer.fit_head", None)  # it would be fitted a second time
+        folder = tmp_path / str(len(outcomes))
+        outcomes.append(transfer(net, task, told_of, plan, PHASES[:1], around(folder, plan), say=lambda line: None))
+        monkeypatch.undo()
+    assert all((a == b).all() for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True))
+    assert outcomes[0].chosen.score == outcomes[1].chosen.score
