@@ -116,6 +116,7 @@ def fit(
     workers: int | None = None,
     cache: Literal["auto", "ram", "disk", "off"] | None = None,
     checkpoint_every: str | float | None = None,
+    rank_timeout: str | float | None = None,
     on_nan: Literal["stop", "rollback"] | None = None,
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
@@ -220,6 +221,7 @@ def fit(
         workers: Processes that read pictures while training.
         cache: "ram", "disk" or "off": where pictures are kept decoded between epochs [auto: memory, else the disk].
         checkpoint_every: How often it is written down between two steps where training stands, 10m or 90s [10m].
+        rank_timeout: Names the process that several others wait for, and ends the run, after so long [20m].
         on_nan: "stop" where a loss is no number, or "rollback": back to the last checkpoint, and on at half the rate
             [stop].
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.

@@ -56,14 +56,16 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
     except BaseException as error:
         # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
         told = _of_disk(error, folder) if isinstance(error, OSError) and _is_of_disk(error, folder) else error
-        places = _places_of_weights(folder)
-        kept = isinstance(error, StoppedError) or (bool(places) and not isinstance(told, RunFolderError))
+        places, resumable = _places_of_weights(folder), any(folder.glob(f"**/{CHECKPOINTS}/*.steps/*/files.json"))
+        kept = isinstance(error, StoppedError) or (bool(places or resumable) and not isinstance(told, RunFolderError))
         if not kept:
             _undo(folder, made, aside)
             if isinstance(error, KeyboardInterrupt):
                 error.add_note("Nothing was kept: there were no weights yet.")
         elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt) and not isinstance(error, StoppedError):
-            error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            if places:
+                error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            error.add_note(f"What was done is kept: finetune fit --resume {folder}")
         if aside is not None and aside.exists():
             told.add_note(f"The run that was there before is in {aside}.")
         if told is not error:

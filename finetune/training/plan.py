@@ -101,6 +101,8 @@ class Plan:
             augmentation moves those above alone.
         checkpoint_every: How often it is written down between two steps where training stands, "10m", "90s" or
             seconds; "0s" at each step. A run that was interrupted goes on from there, and as if it had not been.
+        rank_timeout: With several processes, how long none of them may get any further before the one that is behind is
+            named and the run ends, "30m" say.
         on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
             last checkpoint, or the start of the phase, and on at half the rate, up to three times.
         phases: The phases themselves, instead of a method's.
@@ -155,6 +157,7 @@ class Plan:
     workers: int | None = None
     cache: Literal["auto", "ram", "disk", "off"] = "auto"
     checkpoint_every: str | float = "10m"
+    rank_timeout: str | float = "20m"
     on_nan: Literal["stop", "rollback"] = "stop"
     phases: tuple[Phase, ...] = ()
 
