@@ -24,12 +24,13 @@ VALUES = (
 HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}
 
 # What a room may import of the others. `types`, `errors` and `files` are for everybody.
-EVERYBODY = {"types", "errors", "files"}
+EVERYBODY = {"types", "errors", "files", "manifest"}
 ROOMS = {
     "types": set(),
     "errors": set(),
     "stdout": set(),
     "files": set(),
+    "manifest": set(),
     "data": set(),
     "models": set(),
     "folder": set(),
