@@ -161,7 +161,7 @@ def learn(
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                          trainer=doors.trainer or {}, progress=talk.live,
+                          trainer=doors.trainer or {}, progress=talk.live, skip=recipe.data.on_corrupt == "skip",
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)

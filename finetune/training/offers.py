@@ -48,6 +48,7 @@ class Surroundings:
         trainer: Further keywords of Lightning's Trainer; they win over ours.
         progress: Whether to draw a bar.
         budget: What the clock allows, where somebody asked for it.
+        skip: Whether a picture that kills the process that reads it is left out; else it stops the run.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Surroundings:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     progress: bool = False
     budget: Budget | None = None
+    skip: bool = False
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import ConfigError, TrainingError
+from ..errors import ConfigError, DataError, TrainingError, UnreadableError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
@@ -243,7 +243,9 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
     Raises:
         KeyboardInterrupt: For a second Ctrl-C too.
-        TrainingError: A rank's.
+        TrainingError: A rank's, and so the next two.
+        DataError: Readers that die.
+        UnreadableError: A picture that kills its reader.
         torch.OutOfMemoryError: Likewise.
     """
     try:
@@ -260,7 +262,7 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
 def _from_rank(error: Exception) -> Exception | None:
     """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
-    for kind in (TrainingError, torch.OutOfMemoryError):
+    for kind in (TrainingError, DataError, UnreadableError, torch.OutOfMemoryError):
         name = f"{kind.__module__}.{kind.__qualname__}: "
         found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
         if found:
