@@ -23,6 +23,7 @@ from .model import Model, load
 from .models.network import Network
 from .models.options import Backbone
 from .models.recompute import check_recomputable
+from .models.residual import zero_gammas
 from .models.weights import read_config
 from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
@@ -36,6 +37,8 @@ from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
 from .training.teaching import Teacher
+
+LARGE = 8_192  # pictures a step up to which linear scaling held (Goyal et al. 2017)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,8 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # The network, with a fresh head as wide as the labels.
     seed_all(recipe.plan.seed)
     network = recipe.model.build(names.num_outputs)
+    if plan.zero_gamma:
+        zero_gammas(network)
     phases = plan.build(pretrained=_pretrained(recipe), stages=[stage.name for stage in network.stages])
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
@@ -168,6 +173,12 @@ def _fitted(
         plan = replace(plan, batch_size=size)
         accumulation(plan, machine.world_size)
         told.append(f"batch size {size}: " + ("usual on a CPU" if machine.accelerator == "cpu" else "as memory allows"))
+    pictures = plan.batch * accumulation(plan, machine.world_size) * machine.world_size
+    if pictures > LARGE and plan.moves and plan.optimizer not in ("lars", "lamb"):
+        told.append(
+            f"{pictures:,} pictures a step: beyond {LARGE:,} others report to need a rate for each layer, as "
+            "--optimizer lars and lamb have"
+        )
     return plan, tuple(told)
 
 

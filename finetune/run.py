@@ -32,7 +32,7 @@ from .report.printed import Talk, metrics_table, plan_table
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
-from .training.machine import Machine
+from .training.machine import Machine, scaling
 from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
@@ -291,7 +291,7 @@ def _show(
     talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
     for phase in phases:
         if phase.on == "pictures" and phase.layer_decay < 1:
-            talk.say(groups_line(network, phase))
+            talk.say(groups_line(network, phase, scaling(recipe.plan, machine.world_size)))
     return rows
 
 

@@ -21,9 +21,11 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
 from .compiling import compiled, reason
+from .machine import scaling
+from .optimizers import DECAYS, make_optimizer
 from .phase import Phase
 from .plan import Plan
-from .rates import OneCycle, param_groups, phase_steps, schedule
+from .rates import OneCycle, course, param_groups, phase_steps
 from .teaching import Teacher
 
 
@@ -59,32 +61,29 @@ class Learner(L.LightningModule):
         self.not_compiled: str | None = None
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
-        sgd = self.phase.optimizer == "sgd"
-        lr, decay = _number(self.phase.lr), self.plan.weight_decay
+        """The optimizer over the stages' groups, with the schedule over the steps of the whole phase."""
+        name, world = self.phase.optimizer, self.trainer.world_size
+        scale = scaling(self.plan, world)
+        lr, decay = scale * _number(self.phase.lr), self.plan.weight_decay
         if self.phase.decay_to == "start":
             decay = 0.0  # of the body; that is pulled elsewhere
         groups = param_groups(
             self.network,
             lr=lr,
             layer_decay=self.phase.layer_decay,
-            weight_decay=decay if decay is not None else 1e-4 if sgd else 0.05,
+            weight_decay=decay if decay is not None else DECAYS[name],
             stages=self._learning,
         )
-        if sgd and self.plan.weight_decay is None and self._head_decay is not None:
+        if name == "sgd" and self.plan.weight_decay is None and self._head_decay is not None:
             # Without it the head would leave at once the penalty under which it was fitted, and grow sure of itself.
             for group in groups:
                 if group["name"] == "head":
                     group["weight_decay"] = self._head_decay
         # One kernel for all weights instead of several for each; it cannot share their gradients' scaling with a clip.
         fused = self.trainer.precision not in ("16-mixed", "16-true")
-        optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused)
-            if sgd
-            else torch.optim.AdamW(groups, lr=lr, fused=fused)
-        )
+        optimizer = make_optimizer(name, groups, lr=lr, fused=fused)
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
-        share = schedule(self.phase.schedule, steps=phase_steps(self.trainer, self.phase), warmup=self.plan.warmup)
+        share = course(self.phase, self.plan, steps=phase_steps(self.trainer, self.phase), scale=scale)
         kind = OneCycle if self.phase.schedule == "one-cycle" else LambdaLR
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": kind(optimizer, share), "interval": "step"}}
 

@@ -179,7 +179,7 @@ def run_phases(
         seed_all(plan.seed)
         stages = _own_stages(module)
         for index, phase in enumerate(plan.build(pretrained=True, stages=[stage.name for stage in stages])):
-            _refuse_ours(phase)
+            _refuse_ours(phase, plan.scale_lr)
             limit = {"max_steps": phase.steps} if phase.steps else {}
             _, asked = fit_phase(
                 module, learning_stages(module, stages, phase.learns), phase, plan,
@@ -191,13 +191,14 @@ def run_phases(
     return module
 
 
-def _refuse_ours(phase: Phase) -> None:
+def _refuse_ours(phase: Phase, scaled: bool) -> None:
     """What only a network of ours can do.
 
     Raises:
         ConfigError: Adapters, a teacher, a rate to look for, smaller pictures, or decay towards the start.
     """
     wrong = {"adapters": phase.learns == "adapters", "a teacher": phase.teacher, 'lr="auto"': phase.lr == "auto",
+             "rates that scale with the batch": scaled,
              "pictures of another size": phase.size, 'decay_to="start"': phase.decay_to == "start"}  # fmt: skip
     named = [what for what, true in wrong.items() if true]
     if named:
