@@ -79,8 +79,9 @@ class Learner(L.LightningModule):
             for group in groups:
                 if group["name"] == "head":
                     group["weight_decay"] = self._head_decay
-        # One kernel for all weights instead of several for each; it cannot share their gradients' scaling with a clip.
-        fused = self.trainer.precision not in ("16-mixed", "16-true")
+        # One kernel for all weights instead of several for each. Lightning takes it for one that scales gradients by
+        # itself wherever precision is mixed, and refuses to clip them then: also under bf16, where nothing is scaled.
+        fused = self.trainer.precision not in ("16-mixed", "16-true", "bf16-mixed")
         optimizer = make_optimizer(name, groups, lr=lr, fused=fused)
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
         share = course(self.phase, self.plan, steps=phase_steps(self.trainer, self.phase), scale=scale)

@@ -12,7 +12,7 @@ from ..models.network import Network
 from ..types import Stage
 from .below import views_of
 from .freeze import learning_stages
-from .machine import Machine, accumulation, scaling
+from .machine import Machine, accumulation, batches_an_epoch, scaling
 from .phase import Phase
 from .plan import MOST_VIEWED, Plan
 from .rates import MILESTONES
@@ -79,10 +79,7 @@ def _length(phase: Phase, plan: Plan, machine: Machine, examples: int) -> str:
         return f"what {plan.time} allow, measured before the first step"
     if phase.steps:
         return f"{phase.steps} steps"
-    share, size = math.ceil(examples / machine.world_size), plan.batch
-    batches = math.ceil(share / size)
-    if batches > 1 and share % size == 1 and size > 1:
-        batches -= 1  # the loader leaves out a last batch of one
+    batches = batches_an_epoch(plan, machine.world_size, examples)
     steps = math.ceil(batches / accumulation(plan, machine.world_size)) * phase.epochs
     until = f", fewer where {plan.patience} in a row are no better" if plan.patience else ""
     return f"{phase.epochs} epochs, {steps} steps{until}"
