@@ -14,6 +14,7 @@ import typer
 from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
+from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
 from .stdout import heard, print_json, print_text, tell
 from .words import joined, parsed
@@ -29,6 +30,7 @@ CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
 NOT_IN_TUNE = ("out", "overwrite", "resume", "time", "folds")  # its own, and what one validation part cannot judge
+NOT_IN_PLAN = ("recipe", "out", "overwrite", "resume")
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
@@ -118,8 +120,8 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "time": "10m|90s|1.5h",
-    "resume": "RUN", "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s",
+    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "resume": "RUN", "checkpoint_every": "10m|90s|0s",
+    "rank_timeout": "20m|90s",
 }  # fmt: skip
 
 
@@ -303,6 +305,8 @@ _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
+_command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
+         "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
 _command(
     backbones_command, [], "backbones", "Lists the backbones that can be named, timm's, torchvision's and our own."
 )

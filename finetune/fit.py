@@ -61,14 +61,20 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
     effective_batch: int | None = None,
-    optimizer: Literal["auto", "sgd", "adamw"] | None = None,
+    optimizer: Literal["auto", "sgd", "adamw", "lars", "lamb"] | None = None,
     lr: float | Literal["auto"] | None = None,
+    scale_lr: bool | None = None,
+    reference_batch: int | None = None,
     layer_decay: float | None = None,
     weight_decay: float | None = None,
-    schedule: Literal["cosine", "one-cycle", "constant"] | None = None,
+    schedule: Literal["cosine", "one-cycle", "step", "constant"] | None = None,
+    milestones: Sequence[float] | float | None = None,
+    step_factor: float | None = None,
     warmup: float | None = None,
+    warmup_epochs: float | None = None,
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
+    zero_gamma: bool | None = None,
     augment: Literal["auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "documents"]
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
@@ -164,15 +170,21 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd" or "adamw"; by default what suits the phase.
+        optimizer: "sgd" or "adamw", for large batches "lars" or "lamb"; by default what suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
+        scale_lr: Multiplies rates by the pictures a step over reference_batch.
+        reference_batch: The pictures a step that lr is for, where it scales [256].
         layer_decay: What the rate is multiplied by from one stage to the one below [0.9].
         weight_decay: Of weights towards 0; not of biases and normalisation [0.05 with adamw, 0.0001 with sgd].
-        schedule: How rates run over the steps: "cosine", "one-cycle" or "constant" [cosine].
+        schedule: How rates run over the steps: "cosine", "one-cycle", "step" or "constant" [cosine].
+        milestones: Epochs after which the rate of "step" falls: 30,60,80 [at 1/3, 2/3 and 8/9].
+        step_factor: What it is multiplied by then [0.1].
         warmup: Share of a phase's steps in which the rate rises [0.1].
+        warmup_epochs: The rise in epochs instead; with scale_lr from the rate unscaled.
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
+        zero_gamma: Starts fresh residual blocks at nothing; for random weights.
         augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits" or "documents" [light;
             standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
@@ -261,6 +273,8 @@ def fit(
     start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
     if isinstance(sizes, int):
         words["sizes"] = (sizes,)
+    if isinstance(milestones, int | float):
+        words["milestones"] = (milestones,)
     whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
     from rich.console import Console
 

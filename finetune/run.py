@@ -33,7 +33,7 @@ from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
 from .training.ledger import Ledger
-from .training.machine import Machine
+from .training.machine import Machine, scaling
 from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
@@ -167,6 +167,7 @@ def learn(
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
                           trainer=doors.trainer or {}, progress=talk.live, ledger=ledger,
+                          skip=recipe.data.on_corrupt == "skip",
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
@@ -298,7 +299,7 @@ def _show(
     talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
     for phase in phases:
         if phase.on == "pictures" and phase.layer_decay < 1:
-            talk.say(groups_line(network, phase))
+            talk.say(groups_line(network, phase, scaling(recipe.plan, machine.world_size)))
     return rows
 
 

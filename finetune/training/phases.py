@@ -26,7 +26,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import ConfigError, NotFiniteError, StoppedError, TrainingError
+from ..errors import ConfigError, DataError, NotFiniteError, StoppedError, TrainingError, UnreadableError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
@@ -202,7 +202,7 @@ def run_phases(
         seed_all(plan.seed)
         stages = _own_stages(module)
         for index, phase in enumerate(plan.build(pretrained=True, stages=[stage.name for stage in stages])):
-            _refuse_ours(phase)
+            _refuse_ours(phase, plan.scale_lr)
             limit = {"max_steps": phase.steps} if phase.steps else {}
             _, asked = fit_phase(
                 module, learning_stages(module, stages, phase.learns), phase, plan,
@@ -214,13 +214,14 @@ def run_phases(
     return module
 
 
-def _refuse_ours(phase: Phase) -> None:
+def _refuse_ours(phase: Phase, scaled: bool) -> None:
     """What only a network of ours can do.
 
     Raises:
         ConfigError: Adapters, a teacher, a rate to look for, smaller pictures, or decay towards the start.
     """
     wrong = {"adapters": phase.learns == "adapters", "a teacher": phase.teacher, 'lr="auto"': phase.lr == "auto",
+             "rates that scale with the batch": scaled,
              "pictures of another size": phase.size, 'decay_to="start"': phase.decay_to == "start"}  # fmt: skip
     named = [what for what, true in wrong.items() if true]
     if named:
@@ -266,7 +267,9 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
     Raises:
         KeyboardInterrupt: For a second Ctrl-C too.
-        TrainingError: A rank's.
+        TrainingError: A rank's, and so the next two.
+        DataError: Readers that die.
+        UnreadableError: A picture that kills its reader.
         torch.OutOfMemoryError: Likewise.
     """
     try:
@@ -283,7 +286,8 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
 def _from_rank(error: Exception) -> Exception | None:
     """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
-    for kind in (NotFiniteError, StoppedError, TrainingError, torch.OutOfMemoryError):
+    kinds = (NotFiniteError, StoppedError, TrainingError, DataError, UnreadableError, torch.OutOfMemoryError)
+    for kind in kinds:
         name = f"{kind.__module__}.{kind.__qualname__}: "
         found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
         if found:
