@@ -30,6 +30,7 @@ from .models.network import Network
 from .models.options import Backbone
 from .recipe import HEADS, TASKS
 from .tasks.base import Task
+from .tasks.options import Classify, Tag
 from .types import ImageSpec
 
 FORMAT = 1
@@ -172,8 +173,7 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
         if "ensemble" in facts:
             return _load_members(folder, facts, module)
         states = {name: _read(folder / name, digest) for name, digest in facts["sha256"].items()}
-        labels = Labels.from_dict(facts["labels"])
-        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+        task = task_of(facts, folder / "finetune.json")
         spec = ImageSpec.from_dict(facts["preprocessing"])
         state, head = states["model.safetensors"], dict(facts["backbone"]["head"])
         backbone = Backbone(
@@ -184,12 +184,33 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
         raise RunFolderError(f"{folder / 'finetune.json'} is incomplete: {error}. Was it edited?") from error
     config = read_json(folder / "config.json")
     try:
-        network = native.from_saved(config, backbone, spec, labels.num_outputs, state, states.get("head.safetensors"))
+        network = native.from_saved(
+            config, backbone, spec, task.labels.num_outputs, state, states.get("head.safetensors")
+        )
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.json'} is incomplete: {error}. Was it edited?") from error
+    return Saved(network=network.eval(), task=task, facts=facts)
+
+
+def task_of(facts: Mapping[str, Any], file: Path) -> Task:
+    """What the outputs of a saved model mean, from its finetune.json alone.
+
+    Args:
+        facts: All of finetune.json.
+        file: Where it was read, for the message.
+
+    Raises:
+        RunFolderError: It is incomplete.
+    """
+    try:
+        labels = Labels.from_dict(facts["labels"])
+        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{file} is incomplete: {error}. Was it edited?") from error
     # The weights of the loss are for training only; what they were made from is not needed to answer.
-    plain = type(options)() if facts["task"].get("class_weight") == "balanced" else options
-    return Saved(network=network.eval(), task=plain.build(labels, []), facts=facts)
+    if isinstance(options, Classify | Tag) and isinstance(options.class_weight, str):
+        options = replace(options, class_weight=None)
+    return options.build(labels, [])
 
 
 def _load_members(folder: Path, facts: dict[str, Any], module: Any) -> Saved:
