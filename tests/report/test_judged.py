@@ -23,7 +23,8 @@ def seen(n: int = 120, seed: int = 0) -> Seen:
 def test_each_class_has_scikit_learns_figures_and_an_interval_around_each():
     part = seen()
     told = judge(CLASSES, {"test": part})["classes"]["test"]
-    report = metrics.classification_report(part.target, part.answer.argmax(1), target_names=["a", "b", "c"], output_dict=True)
+    names = ["a", "b", "c"]
+    report = metrics.classification_report(part.target, part.answer.argmax(1), target_names=names, output_dict=True)
     for k, name in enumerate("abc"):
         assert told[name]["support"] == report[name]["support"]
         assert told[name]["precision"]["value"] == pytest.approx(report[name]["precision"])
