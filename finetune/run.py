@@ -19,21 +19,22 @@ from .data.leaks import find_leaks, refuse
 from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
-from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
+from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .gain import beside, gain, gain_line
 from .gather import Material, gather, write_recipe
-from .measured import judge_run
+from .measured import Verdict, judge_run
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
 from .predictions import write_predictions
 from .recipe import Recipe
-from .record import choice, chosen_line, facts, write_report
+from .record import choice, chosen_line, facts, fingerprint, write_report
 from .report.printed import Talk, metrics_table, plan_table
 from .report.told import told_lines
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
+from .training.ledger import Ledger
 from .training.machine import Machine
 from .training.offers import Surroundings
 from .training.phase import Phase
@@ -79,7 +80,7 @@ class Learned:
 
 def run(
     recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors,
-    recorded: pd.DataFrame | None = None,
+    recorded: pd.DataFrame | None = None, resume: bool = False,
 ) -> Model:  # fmt: skip
     """Makes a model from a recipe.
 
@@ -90,6 +91,7 @@ def run(
         talk: Where progress is told.
         doors: For Lightning's Trainer.
         recorded: The split of an earlier run, which holds for the examples that it had.
+        resume: Whether `out` holds a run that was interrupted, and is to go on.
 
     Raises:
         FinetuneError: Anything the user can mend.
@@ -98,10 +100,10 @@ def run(
     # Options first: nothing below may fail for a reason that could have been told before.
     recipe.check()
     machine = Machine.of(recipe.plan)
-    with run_folder(out, overwrite=overwrite) as folder:
+    with resumed_folder(Path(out)) if resume and out else run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = divide(material, folder, recorded)
-        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began)).model
+        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began), resume=resume).model
     if out is None:
         own(model)
     return model
@@ -148,11 +150,14 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
 
 
 def learn(
-    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None
-) -> Learned:
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None,
+    resume: bool = False,
+) -> Learned:  # fmt: skip
     """One fit: the phases on the training part, and the figures of the others; it ends by the clock at `until`."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
     options, examples = material.options, material.examples
+    ledger = Ledger(folder, resume=resume)
+    ledger.begin(f"{fingerprint(examples)} {splits.fingerprint}")
     write_splits(folder / SPLITS, examples, splits)
     lesson, task = lesson_of(material, splits)
 
@@ -163,7 +168,7 @@ def learn(
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                          trainer=doors.trainer or {}, progress=talk.live,
+                          trainer=doors.trainer or {}, progress=talk.live, ledger=ledger,
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
@@ -197,22 +202,15 @@ def learn(
         seen = unless_stopped(lambda: _answer(network, task, lesson, test, outcome, recipe, machine))
     if seen is not None:
         told["test"] = (test, seen)
-    # A probe that was fitted once more has learned from the validation part.
-    asked = {part: rows for part, (rows, _) in told.items() if part == "test" or judged is outcome}
-    verdict = judge_run(task, lesson, told, looks=material.looks, seed=recipe.plan.seed,
-                        probe=beside(network, task, lesson, judged, asked))  # fmt: skip
+    verdict = _verdict(material, task, lesson, splits, told, judged, again=judged is not outcome)
     metrics = verdict.metrics
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
     notes = notes if measured else (*notes, UNMEASURED)
-    if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=recipe.plan.seed):
-        metrics["gain"] = gained
     monitor = task.check_monitor(recipe.plan.monitor)
-    gained_line = gain_line(gained, judged, monitor)
+    gained_line = gain_line(metrics.get("gain", {}), judged, monitor)
     if gained_line is not None:
         talk.say(f"  {gained_line}")
-    if splits.leaks:
-        metrics["leaks"] = splits.leaks
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
     save(folder / MODEL, network, task, options, known)
@@ -221,6 +219,8 @@ def learn(
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
+    if not outcome.stopped:
+        ledger.finish()
     if not measured:
         talk.say(f"  {UNMEASURED}")
     talk.show(metrics_table(metrics))
@@ -230,6 +230,24 @@ def learn(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
+
+
+def _verdict(
+    material: Material, task: Task, lesson: Lesson, splits: Splits, told: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    judged: Outcome, *, again: bool,
+) -> Verdict:  # fmt: skip
+    """All that is to be said of the parts that were measured; `again` where validation was learned from in the end."""
+    network, seed = material.network, material.recipe.plan.seed
+    # A probe that was fitted once more has learned from the validation part.
+    asked = {part: rows for part, (rows, _) in told.items() if part == "test" or not again}
+    verdict = judge_run(task, lesson, told, looks=material.looks, seed=seed,
+                        probe=beside(network, task, lesson, judged, asked))  # fmt: skip
+    test, seen = told.get("test", (splits.indices("test"), None))
+    if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=seed):
+        verdict.metrics["gain"] = gained
+    if splits.leaks:
+        verdict.metrics["leaks"] = splits.leaks
+    return verdict
 
 
 def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:

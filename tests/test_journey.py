@@ -35,8 +35,17 @@ def rows_of(path):
 
 def test_a_run_folder_holds_what_it_always_holds(model):
     assert {entry.name for entry in model.folder.iterdir()} == {
-        *("recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md", "model", "checkpoints"),
-        "predictions.csv",
+        *(
+            "recipe.json",
+            "splits.csv",
+            "metrics.csv",
+            "metrics.json",
+            "predictions.csv",
+            "report.md",
+            "progress.json",
+            "model",
+            "checkpoints",
+        )
     }
     assert {entry.name for entry in (model.folder / "model").iterdir()} == {
         *("config.json", "model.safetensors", "finetune.json")
