@@ -10,10 +10,12 @@ import numpy as np
 
 from .baselines import baselines
 from .data.looks import Looks
+from .gain import beside, gain
+from .models.network import Network
 from .predictions import as_predictions
 from .report.judged import Seen, judge
 from .tasks.base import Task
-from .training.transfer import Lesson
+from .training.transfer import Lesson, Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +61,33 @@ def judge_run(
         task, {part: (lesson.examples.take(rows), answer) for part, (rows, answer) in answers.items()}
     )
     return Verdict(metrics=metrics, predictions=table)
+
+
+def judge_transfer(
+    network: Network, task: Task, lesson: Lesson, outcome: Outcome,
+    answers: Mapping[str, tuple[np.ndarray, np.ndarray]], *, test: np.ndarray, again: bool, looks: Looks | None,
+    seed: int,
+) -> Verdict:  # fmt: skip
+    """The same of a run whose phases may have moved the backbone: with the frozen probe, and the gain over it.
+
+    Args:
+        network: With the weights that are judged.
+        task: Says what the answers mean.
+        lesson: The examples.
+        outcome: Of the phases that made the weights.
+        answers: As for `judge_run`.
+        test: Rows of the test part.
+        again: Whether those phases learned from the validation part too, so that nothing of it judges the probe.
+        looks: As for `judge_run`.
+        seed: Seeds the intervals.
+    """
+    asked = {part: rows for part, (rows, _) in answers.items() if part == "test" or not again}
+    probe = beside(network, task, lesson, outcome, asked)
+    verdict = judge_run(task, lesson, answers, looks=looks, probe=probe, seed=seed)
+    seen = answers["test"][1] if "test" in answers else None
+    if gained := gain(network, task, lesson, outcome, test=test, seen=seen, seed=seed):
+        verdict.metrics["gain"] = gained
+    return verdict
 
 
 def _seen(lesson: Lesson, rows: np.ndarray, answer: np.ndarray) -> Seen:

@@ -20,9 +20,9 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
-from .gain import beside, gain, gain_line
+from .gain import gain_line
 from .gather import Material, gather, write_recipe
-from .measured import Verdict, judge_run
+from .measured import judge_transfer
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
@@ -202,7 +202,10 @@ def learn(
         seen = unless_stopped(lambda: _answer(network, task, lesson, test, outcome, recipe, machine))
     if seen is not None:
         told["test"] = (test, seen)
-    verdict = _verdict(material, task, lesson, splits, told, judged, again=judged is not outcome)
+    verdict = judge_transfer(
+        network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
+        seed=recipe.plan.seed,
+    )  # fmt: skip
     metrics = verdict.metrics
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
@@ -211,6 +214,8 @@ def learn(
     gained_line = gain_line(metrics.get("gain", {}), judged, monitor)
     if gained_line is not None:
         talk.say(f"  {gained_line}")
+    if splits.leaks:
+        metrics["leaks"] = splits.leaks
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
     save(folder / MODEL, network, task, options, known)
@@ -230,24 +235,6 @@ def learn(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
-
-
-def _verdict(
-    material: Material, task: Task, lesson: Lesson, splits: Splits, told: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    judged: Outcome, *, again: bool,
-) -> Verdict:  # fmt: skip
-    """All that is to be said of the parts that were measured; `again` where validation was learned from in the end."""
-    network, seed = material.network, material.recipe.plan.seed
-    # A probe that was fitted once more has learned from the validation part.
-    asked = {part: rows for part, (rows, _) in told.items() if part == "test" or not again}
-    verdict = judge_run(task, lesson, told, looks=material.looks, seed=seed,
-                        probe=beside(network, task, lesson, judged, asked))  # fmt: skip
-    test, seen = told.get("test", (splits.indices("test"), None))
-    if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=seed):
-        verdict.metrics["gain"] = gained
-    if splits.leaks:
-        verdict.metrics["leaks"] = splits.leaks
-    return verdict
 
 
 def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:
