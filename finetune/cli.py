@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
-from .stdout import heard, print_json, print_text, tell
+from .stdout import heard, print_json, tell
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -120,8 +121,8 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "resume": "RUN", "checkpoint_every": "10m|90s|0s",
-    "rank_timeout": "20m|90s",
+    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "resume": "RUN",
+    "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s",
 }  # fmt: skip
 
 
@@ -228,28 +229,15 @@ def _evaluate(
     *,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
+    out: Annotated[str | None, typer.Option(help="A folder for metrics.json and predictions.csv.")] = None,
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from .model import load
+    from .evaluate_command import evaluate_command
 
-    words = {k: v for k, v in parsed(words).items() if v is not None}
-    model = load(run)
     with _bar(None) as moved:
-        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, say=tell,
-                                 **words)  # fmt: skip
-    if as_json:
-        print_json(metrics)
-    else:
-        from rich.console import Console
-
-        from .report.printed import metrics_table
-
-        console = Console()
-        with console.capture() as shown:  # rich would leave with 1 where nobody reads on
-            console.print(metrics_table(metrics))
-        print_text(shown.get(), end="")
-    return 0
+        return evaluate_command(run, source, parsed(words), batch_size=batch_size, accelerator=accelerator, out=out,
+                                progress=moved, as_json=as_json)  # fmt: skip
 
 
 def _check(
@@ -303,6 +291,8 @@ _command(_tune, _options_of(fit_function, [word for word in _words if word not i
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
+_command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
+         "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
 _command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",

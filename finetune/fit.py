@@ -95,6 +95,7 @@ def fit(
     loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber"]
     | None = None,
     focal_gamma: float | None = None,
+    scale: Sequence[str] | None = None,
     image: str | None = None,
     target: str | Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -206,6 +207,7 @@ def fit(
         loss: "logit-adjusted" and "balanced-softmax" are for classes, "focal" also for labels, "asymmetric" for labels
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
+        scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
         delimiter: What separates several labels in one cell.
@@ -308,7 +310,7 @@ def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
         options: As for `Model.evaluate`.
 
     Returns:
-        `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
+        As `Model.evaluate`.
     """
     data = source if isinstance(source, Data) else None
     from .model import load

@@ -171,7 +171,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
     "loss": ("task", "loss"),
-    "focal_gamma": ("task", "focal_gamma"),
+    **{name: ("task", name) for name in ("focal_gamma", "scale")},
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 

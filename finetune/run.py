@@ -20,15 +20,17 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
-from .gain import gain, gain_line
+from .gain import gain_line
 from .gather import Material, gather, write_recipe
+from .measured import judge_transfer
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
+from .predictions import write_predictions
 from .recipe import Recipe
 from .record import choice, chosen_line, facts, fingerprint, write_report
-from .report.intervals import Measured, measure
 from .report.printed import Talk, metrics_table, plan_table
+from .report.told import told_lines
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
@@ -195,19 +197,22 @@ def learn(
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
-    metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)} if len(held) else {}
+    told = {"validation": (held, answer)} if len(held) else {}
     seen = None
     if len(test) and found is not None:
         seen = unless_stopped(lambda: _answer(network, task, lesson, test, outcome, recipe, machine))
     if seen is not None:
-        metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+        told["test"] = (test, seen)
+    verdict = judge_transfer(
+        network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
+        seed=recipe.plan.seed,
+    )  # fmt: skip
+    metrics = verdict.metrics
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
     notes = notes if measured else (*notes, UNMEASURED)
-    if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=recipe.plan.seed):
-        metrics["gain"] = gained
     monitor = task.check_monitor(recipe.plan.monitor)
-    gained_line = gain_line(gained, judged, monitor)
+    gained_line = gain_line(metrics.get("gain", {}), judged, monitor)
     if gained_line is not None:
         talk.say(f"  {gained_line}")
     if splits.leaks:
@@ -216,6 +221,7 @@ def learn(
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
+    write_predictions(folder, verdict.predictions)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
@@ -224,6 +230,8 @@ def learn(
     if not measured:
         talk.say(f"  {UNMEASURED}")
     talk.show(metrics_table(metrics))
+    for line in told_lines(metrics, task.metrics[0]):
+        talk.say(f"  {line}")
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
@@ -323,12 +331,6 @@ def _answer(
             return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
     return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch,
                    accelerator=machine.accelerator).answer  # fmt: skip
-
-
-def with_intervals(task: Task, answer: np.ndarray, lesson: Lesson, rows: np.ndarray, recipe: Recipe) -> Measured:
-    """The figures of some rows of a lesson; what was kept together on one side is drawn together."""
-    groups = list(lesson.examples.table["group"].iloc[rows])
-    return measure(task, answer, lesson.target[rows], groups=groups if any(groups) else None, seed=recipe.plan.seed)
 
 
 def _numbers(values: tuple[float, ...]) -> str:
