@@ -23,8 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 
 IN_PYTHON_ONLY = ("callbacks", "logger", "trainer", "verbose")
-SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", "no_header", "root", "label_from",
-                "on_corrupt")  # fmt: skip
+SOURCE_WORDS = ("layout", "image", "target", "delimiter", "group", "group_from", "split", "no_header", "root",
+                "label_from", "on_corrupt")  # fmt: skip
 CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")

@@ -160,6 +160,10 @@ def _beside_ours(extra: pd.DataFrame) -> dict[str, str]:
 
 def _list_source(data: Data, for_training: bool) -> Listing:
     source = data.source
+    if data.layout is not None:
+        from .layouts.named import list_layout
+
+        return list_layout(data)
     if is_hub_set(source):
         return list_hub_set(source, data)
     if is_remote(source) or is_remote(data.root):
