@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .compare import Comparison as Comparison
     from .compare import compare as compare
     from .data.findings import Finding as Finding
+    from .data.generated import generated_picture as generated_picture
     from .data.options import Data as Data
     from .errors import ConfigError as ConfigError
     from .errors import DataError as DataError
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
+    from .shipped import load_recipe as load_recipe
+    from .study import Studied as Studied
+    from .study import Study as Study
+    from .study import run_study as run_study
     from .tasks.options import Classify as Classify
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
@@ -74,6 +79,8 @@ _PLACES = {
     "Recipe": "recipe",
     "Regress": "tasks.options",
     "RunFolderError": "errors",
+    "Studied": "study",
+    "Study": "study",
     "Tag": "tasks.options",
     "TrainingError": "errors",
     "Tuned": "trials",
@@ -84,14 +91,17 @@ _PLACES = {
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
+    "generated_picture": "data.generated",
     "lightning_module": "lightning",
     "list_backbones": "models.backbones",
     "list_methods": "training.methods",
     "load": "model",
+    "load_recipe": "shipped",
     "param_groups": "training.rates",
     "rank": "rank",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
+    "run_study": "study",
     "tune": "tune",
 }
 

@@ -21,7 +21,9 @@ RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.c
 MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
 PROGRESS = "progress.json"
-OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS}
+FIGURES, FITS = "figures", "fits"  # of a study
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
+        FITS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run
@@ -218,8 +220,12 @@ def _is_ours(name: str) -> bool:
 
 
 def _places_of_weights(folder: Path) -> list[str]:
-    """Where the weights of an epoch are, of this run or of its folds."""
-    found = [*folder.glob(f"{CHECKPOINTS}/*.json"), *folder.glob(f"fold-*/{CHECKPOINTS}/*.json")]
+    """Where the weights of an epoch are, of this run, of its folds or of a study's fits."""
+    found = [
+        *folder.glob(f"{CHECKPOINTS}/*.json"),
+        *folder.glob(f"fold-*/{CHECKPOINTS}/*.json"),
+        *folder.glob(f"{FITS}/*/{CHECKPOINTS}/*.json"),
+    ]
     return sorted({str(file.parent) for file in found})
 
 
