@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .checkup import Checkup as Checkup
     from .data.findings import Finding as Finding
     from .data.options import Data as Data
+    from .data.readers import read_image as read_image
     from .errors import ConfigError as ConfigError
     from .errors import DataError as DataError
     from .errors import FinetuneError as FinetuneError
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
+    from .report.figures import Panel as Panel
+    from .report.figures import Plot as Plot
+    from .report.figures import draw_plots as draw_plots
+    from .report.figures import draw_sheet as draw_sheet
     from .tasks.options import Classify as Classify
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
@@ -64,8 +69,10 @@ _PLACES = {
     "MLPHead": "models.options",
     "Method": "training.methods",
     "Model": "model",
+    "Panel": "report.figures",
     "Phase": "training.phase",
     "Plan": "training.plan",
+    "Plot": "report.figures",
     "Ranked": "ranking",
     "Ranking": "ranking",
     "Recipe": "recipe",
@@ -77,6 +84,8 @@ _PLACES = {
     "WeightsError": "errors",
     "check": "check",
     "datamodule": "lightning",
+    "draw_plots": "report.figures",
+    "draw_sheet": "report.figures",
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
@@ -86,6 +95,7 @@ _PLACES = {
     "load": "model",
     "param_groups": "training.rates",
     "rank": "rank",
+    "read_image": "data.readers",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
     "tune": "tune",
