@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .check import check as check
     from .checkup import Checkup as Checkup
     from .data.findings import Finding as Finding
+    from .data.generated import generated_picture as generated_picture
     from .data.options import Data as Data
     from .data.readers import read_image as read_image
     from .errors import ConfigError as ConfigError
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from .report.figures import Plot as Plot
     from .report.figures import draw_plots as draw_plots
     from .report.figures import draw_sheet as draw_sheet
+    from .shipped import load_recipe as load_recipe
+    from .study import Studied as Studied
+    from .study import Study as Study
+    from .study import run_study as run_study
     from .tasks.options import Classify as Classify
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
@@ -78,6 +83,8 @@ _PLACES = {
     "Recipe": "recipe",
     "Regress": "tasks.options",
     "RunFolderError": "errors",
+    "Studied": "study",
+    "Study": "study",
     "Tag": "tasks.options",
     "TrainingError": "errors",
     "Tuned": "trials",
@@ -89,15 +96,18 @@ _PLACES = {
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
+    "generated_picture": "data.generated",
     "lightning_module": "lightning",
     "list_backbones": "models.backbones",
     "list_methods": "training.methods",
     "load": "model",
+    "load_recipe": "shipped",
     "param_groups": "training.rates",
     "rank": "rank",
     "read_image": "data.readers",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
+    "run_study": "study",
     "tune": "tune",
 }
 

@@ -19,7 +19,8 @@ from .files import replacing
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD = "leaks.csv", "out_of_fold.csv"
-OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD}
+FIGURES, FITS = "figures", "fits"  # of a study
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, FIGURES, FITS}
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db"}  # a user's logger, and file managers
@@ -178,8 +179,12 @@ def _is_ours(name: str) -> bool:
 
 
 def _places_of_weights(folder: Path) -> list[str]:
-    """Where the weights of an epoch are, of this run or of its folds."""
-    found = [*folder.glob(f"{CHECKPOINTS}/*.json"), *folder.glob(f"fold-*/{CHECKPOINTS}/*.json")]
+    """Where the weights of an epoch are, of this run, of its folds or of a study's fits."""
+    found = [
+        *folder.glob(f"{CHECKPOINTS}/*.json"),
+        *folder.glob(f"fold-*/{CHECKPOINTS}/*.json"),
+        *folder.glob(f"{FITS}/*/{CHECKPOINTS}/*.json"),
+    ]
     return sorted({str(file.parent) for file in found})
 
 

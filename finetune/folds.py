@@ -149,6 +149,8 @@ def _averaged(
     metrics["folds"] = _over_folds(members)
     if splits.leaks:
         metrics["leaks"] = splits.leaks
+    if examples.generated:
+        metrics["generated"] = True
 
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": [dict(one.facts["chosen"]) for one in members], "stopped": stopped}

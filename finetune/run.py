@@ -206,6 +206,8 @@ def learn(
         talk.say(f"  {gained_line}")
     if splits.leaks:
         metrics["leaks"] = splits.leaks
+    if examples.generated:
+        metrics["generated"] = True
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
     save(folder / MODEL, network, task, options, known)
