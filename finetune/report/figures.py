@@ -30,6 +30,7 @@ class Panel:
         high: The number that is white; the highest by default.
         colours: matplotlib's name for the colours of an (H, W) picture.
         smooth: Blends pixels where the picture is enlarged; pixels stay squares otherwise.
+        write: How each number of an (H, W) picture is written into its pixel, ".0f" say; "" writes none.
     """
 
     picture: Any
@@ -38,6 +39,7 @@ class Panel:
     high: float | None = None
     colours: str = "gray"
     smooth: bool = True
+    write: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,11 @@ def _show(axes: Any, panel: Panel) -> None:
         interpolation="antialiased" if panel.smooth else "nearest",
     )  # fmt: skip
     axes.set_axis_off()
+    if panel.write:
+        middle = (np.nanmin(picture) + np.nanmax(picture)) / 2 if panel.low is None else (panel.low + panel.high) / 2
+        for (row, column), number in np.ndenumerate(picture):
+            axes.text(column, row, format(number, panel.write), ha="center", va="center", fontsize=12,
+                      color="black" if number > middle else "white")  # fmt: skip
 
 
 def _curves(axes: Any, plot: Plot) -> None:
@@ -170,6 +177,8 @@ def _curves(axes: Any, plot: Plot) -> None:
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+    if not plot.log and all(isinstance(at, int) for curve in plot.curves.values() for at in curve[0]):
+        axes.xaxis.get_major_locator().set_params(integer=True)  # half a step is none
     if any(plot.curves):
         axes.legend(fontsize=10, frameon=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -114,11 +114,8 @@ class Listener(nn.Module):
             Name to (N, C, H', W').
         """
         heard: dict[str, Tensor] = {}
-        with _listening(self.body, self.layers, heard):
-            try:
-                self.body((pictures - self.mean) / self.std)
-            except _Enough:
-                pass
+        with _listening(self.body, self.layers, heard), suppress(_Enough):
+            self.body((pictures - self.mean) / self.std)
         return heard
 
 
@@ -196,6 +193,10 @@ class StyleLoss(nn.Module):
         with torch.no_grad():
             heard = self.listener(pictures)
         return {name: heard[name] for name in self.layers.content}
+
+    def towards(self, content: Mapping[str, Tensor]) -> Callable[[Tensor], dict[str, Tensor]]:
+        """The loss of pictures alone, where what they should show is settled."""
+        return lambda pictures: self(pictures, content)
 
     def forward(self, pictures: Tensor, content: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss and its parts.

@@ -38,7 +38,7 @@ def style_image(
     content_layers: str | None = None,
     style_layers: str | None = None,
     style_weight: float | None = None,
-    variation_weight: float = 0.0,
+    variation_weight: float = 5.0,
     distance: Literal["relative", "paper"] = "relative",
     start: Literal["content", "noise"] = "content",
     painted_steps: int = 200,
@@ -56,8 +56,8 @@ def style_image(
         std: Likewise.
         content_layers: Dotted names of its layers, with commas, instead of the known ones.
         style_layers: Likewise.
-        style_weight: Of the manner against what is shown, which has 1; by default 30, and the paper's 1000 with it.
-        variation_weight: Of the total variation, which smooths.
+        style_weight: Of the manner against what is shown, which has 1; by default 10, and with the paper's distance its 1000.
+        variation_weight: Of the total variation, which smooths; the paper has none.
         distance: "relative" to the size of what is compared, so that weights mean the same for every network, or the
             "paper"'s sums.
         start: From the photograph, as the authors' code does, or from noise, as the paper does.
@@ -66,7 +66,7 @@ def style_image(
     """
     net = ft.Backbone(backbone, weights=weights, mean=mean, std=std)
     layers = layers_of(net, content_layers, style_layers)
-    weight = style_weight if style_weight is not None else 1000.0 if distance == "paper" else 30.0
+    weight = style_weight if style_weight is not None else 1000.0 if distance == "paper" else 10.0
 
     def compare(studied: ft.Studied) -> dict[str, Any]:
         files, painting = files_of(source), read(style_of(source, style), size)
@@ -79,7 +79,7 @@ def style_image(
             photo = read(file, size)
             content = loss.content_of(photo)
             first = photo if start == "content" else noise(photo, studied.seed)
-            painted, curve = paint(lambda pixels: loss(pixels, content), first, steps=painted_steps, name=file.name)
+            painted, curve = paint(loss.towards(content), first, steps=painted_steps, name=file.name)
             write(studied.figures / f"{file.stem}.png", painted)
             final = {part: float(value) for part, value in loss(painted, content).items()}
             metrics[file.name] = {"start": curve[0], "end": final, "evaluations": len(curve)}
