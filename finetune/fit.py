@@ -68,7 +68,9 @@ def fit(
     warmup: float | None = None,
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
-    augment: Literal["auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "documents"]
+    augment: Literal[
+        "auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic", "documents"
+    ]
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
     mirror_target: Literal["keep", "negate"] | None = None,
@@ -170,8 +172,8 @@ def fit(
         warmup: Share of a phase's steps in which the rate rises [0.1].
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
-        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits" or "documents" [light;
-            standard where lp-ft moves the backbone; documents where the target is a number].
+        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic" or "documents"
+            [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
         sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].

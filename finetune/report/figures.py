@@ -153,6 +153,7 @@ def _show(axes: Any, panel: Panel) -> None:
         interpolation="antialiased" if panel.smooth else "nearest",
     )  # fmt: skip
     axes.set_axis_off()
+    axes.set_anchor("N")  # titles of a row in one line, also where pictures are of different heights
     if panel.write:
         middle = (np.nanmin(picture) + np.nanmax(picture)) / 2 if panel.low is None else (panel.low + panel.high) / 2
         for (row, column), number in np.ndenumerate(picture):

@@ -60,7 +60,7 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
-        sgd = self.phase.optimizer == "sgd"
+        sgd = self.phase.optimizer in ("sgd", "plain-sgd")
         lr, decay = _number(self.phase.lr), self.plan.weight_decay
         if self.phase.decay_to == "start":
             decay = 0.0  # of the body; that is pulled elsewhere
@@ -78,8 +78,9 @@ class Learner(L.LightningModule):
                     group["weight_decay"] = self._head_decay
         # One kernel for all weights instead of several for each; it cannot share their gradients' scaling with a clip.
         fused = self.trainer.precision not in ("16-mixed", "16-true")
+        momentum = 0.9 if self.phase.optimizer == "sgd" else 0.0
         optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused)
+            torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
             if sgd
             else torch.optim.AdamW(groups, lr=lr, fused=fused)
         )

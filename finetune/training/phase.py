@@ -24,7 +24,7 @@ class Phase:
             once. "pictures": gradient steps on (augmented) pictures.
         epochs: Passes over the training pictures; 0 on features.
         steps: On pictures: ends the phase after this many steps of the optimizer; 0 leaves it to `epochs`.
-        optimizer: "sgd" with Nesterov's momentum of 0.9, or "adamw".
+        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, or "adamw".
         lr: The head's rate at its height; "auto" looks for it by a range test before the phase.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
         schedule: "cosine": a warm-up and half a cosine down to 0. "one-cycle" (Smith and Topin 2017, arXiv
@@ -48,7 +48,7 @@ class Phase:
     on: Literal["features", "pictures"] = "pictures"
     epochs: int = 0
     steps: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "plain-sgd", "adamw"] = "sgd"
     lr: float | Literal["auto"] = 1e-2
     layer_decay: float = 1.0
     schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
@@ -73,7 +73,7 @@ class Phase:
                 f'learns must be "head", "all", "bias-norm", "adapters" or names of stages. Got {self.learns!r}.'
             )
         for name, known in (
-            ("optimizer", ("sgd", "adamw")), ("norms", ("frozen", "train")), ("schedule", SCHEDULES),
+            ("optimizer", ("sgd", "plain-sgd", "adamw")), ("norms", ("frozen", "train")), ("schedule", SCHEDULES),
             ("decay_to", ("zero", "start")), ("augment", tuple(POLICIES)),
         ):  # fmt: skip
             if getattr(self, name) not in known:

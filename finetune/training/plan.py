@@ -61,8 +61,8 @@ class Plan:
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
         norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
         augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
-            "digits", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the backbone
-            move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
+            "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the
+            backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
         augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
         mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
             angle; "auto" is then "light" for numbers too.

@@ -6,7 +6,7 @@ Run:
     finetune run kernels --out runs/kernels
     finetune run kernels --picture photo.jpg --out runs/kernels
 Data:
-    Any picture; by default china.jpg, which comes with scikit-learn (CC BY 2.0, Yannig Van de Wouwer).
+    Any picture; by default china.jpg, which comes with scikit-learn (CC BY 2.0, danielbuechele on Flickr).
     A Study that fits nothing: devices, resume, `predict` and `evaluate` have nothing to do here.
 Expect:
     EXPECT

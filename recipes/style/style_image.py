@@ -56,7 +56,7 @@ def style_image(
         std: Likewise.
         content_layers: Dotted names of its layers, with commas, instead of the known ones.
         style_layers: Likewise.
-        style_weight: Of the manner against what is shown, which has 1; by default 10, and with the paper's distance its 1000.
+        style_weight: Of the manner against what is shown, which has 1; by default 10, and its 1000 with the paper's.
         variation_weight: Of the total variation, which smooths; the paper has none.
         distance: "relative" to the size of what is compared, so that weights mean the same for every network, or the
             "paper"'s sums.
