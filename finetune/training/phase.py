@@ -25,8 +25,8 @@ class Phase:
             once. "pictures": gradient steps on (augmented) pictures.
         epochs: Passes over the training pictures; 0 on features.
         steps: On pictures: ends the phase after this many steps of the optimizer; 0 leaves it to `epochs`.
-        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, "adamw", or for large minibatches
-            "lars" or "lamb".
+        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, "adamw", or for large
+            minibatches "lars" or "lamb".
         lr: The head's rate at its height; "auto" looks for it by a range test before the phase.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
         schedule: "cosine": a warm-up and half a cosine down to 0. "one-cycle" (Smith and Topin 2017, arXiv
