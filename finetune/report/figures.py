@@ -155,8 +155,8 @@ def _show(axes: Any, panel: Panel) -> None:
     axes.set_axis_off()
     axes.set_anchor("N")  # titles of a row in one line, also where pictures are of different heights
     if panel.write:
-        drawn = (panel.low, panel.high)
-        low, high = (np.nanmin(picture), np.nanmax(picture)) if None in drawn else drawn
+        low = np.nanmin(picture) if panel.low is None else panel.low
+        high = np.nanmax(picture) if panel.high is None else panel.high
         middle = (low + high) / 2
         for (row, column), number in np.ndenumerate(picture):
             axes.text(column, row, format(number, panel.write), ha="center", va="center", fontsize=12,
