@@ -235,7 +235,7 @@ def _once_more(
     network: Network, task: Task, lesson: Lesson, plan: Plan, outcome: Outcome, around: Surroundings,
     start: Mapping[str, torch.Tensor], teacher: Teacher | None, talk: Talk,
 ) -> Outcome | None:  # fmt: skip
-    """The final fit on training and validation; None where the user stopped it, and the network has the weights before."""
+    """The final fit on training and validation; None where the user stopped it, with the weights from before."""
     talk.say("  once more on training and validation pictures together, to the length that was chosen")
     network.load_state_dict(start)
     final, again = None, replace(around, callbacks=(), budget=None)
