@@ -18,6 +18,7 @@ from .folder import kept_folder
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
 from .stdout import heard, print_json, tell
+from .training.place import follows
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -164,6 +165,9 @@ def _fit(
 ) -> int:
     from rich.console import Console
 
+    if follows():
+        fit_function(source)
+        return 0
     console = Console(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
     resume = words["resume"]
