@@ -19,6 +19,7 @@ from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
 from .report_command import report_command
 from .stdout import heard, print_json, tell
+from .training.place import follows
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -165,6 +166,9 @@ def _fit(
 ) -> int:
     from rich.console import Console
 
+    if follows():
+        fit_function(source)
+        return 0
     console = Console(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
     resume = words["resume"]
