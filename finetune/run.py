@@ -215,8 +215,9 @@ def learn(
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
     write_predictions(folder, verdict.predictions)
-    write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
-                 leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured, examples=examples, told=told,
+    write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes, told=told,
+                 leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
+                 examples=examples,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()
