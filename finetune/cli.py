@@ -17,7 +17,7 @@ from .fit import fit as fit_function
 from .folder import kept_folder
 from .rank_command import backbones_command, rank_command
 from .stdout import heard, print_json, tell
-from .words import joined, parsed
+from .words import joined, parsed, shares
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -200,16 +200,19 @@ def _predict(
     inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
     *,
     out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
+    prior: Annotated[list[str] | None, typer.Option(metavar="CLASS=SHARE,...",
+                                                    help="How frequent classes are there: melanoma=0.02.")] = None,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
-) -> int:
+) -> int:  # fmt: skip
     from .model import load
     from .predict import as_examples, as_records, write_table
 
     model, examples = load(run), as_examples(list(inputs))
     with _bar(len(examples)) as moved:
-        table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
+        table = model.predict(examples, prior=shares(prior or ()), batch_size=batch_size, accelerator=accelerator,
+                              progress=moved)  # fmt: skip
     if as_json:
         print_json(as_records(table))
     if out is not None or not as_json:

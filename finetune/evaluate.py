@@ -15,8 +15,10 @@ from .folder import METRICS, PREDICTIONS
 from .models.network import Network
 from .predict import answers
 from .predictions import as_predictions
+from .report.decided import told_of
 from .report.judged import Seen, judge
 from .tasks.base import Task
+from .tasks.decisions import Decisions
 from .types import PARTS
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def evaluate_on(
     task: Task,
     data: Data,
     *,
+    decisions: Decisions,
     batch_size: int = 32,
     accelerator: str = "auto",
     progress: Progress | None = None,
@@ -58,6 +61,7 @@ def evaluate_on(
         task: What its outputs mean.
         data: The examples. A source without parts answers under "test"; of one with parts, validation and test are
             measured, and train only where there is nothing else.
+        decisions: What its answers are calibrated and decided by.
         batch_size: Pictures at a time.
         accelerator: "auto", "cpu", "gpu", ...
         progress: Is told of each batch.
@@ -79,8 +83,12 @@ def evaluate_on(
         rows = [i for i, name in enumerate(parts) if name == part]
         own = [groups[i] for i in rows]
         seen[part] = Seen(answer=found.answer[rows], target=target[rows], groups=own if any(own) else None)
-        tables[part] = (asked.take(rows), found.answer[rows])
-    return Evaluated(metrics=judge(task, seen, seed=seed), predictions=as_predictions(task, tables), notes=tuple(notes))
+        tables[part] = (asked.take(rows), decisions.calibrated(task, found.answer[rows]))
+    even = {part: replace(one, answer=tables[part][1]) for part, one in seen.items()}
+    return Evaluated(
+        metrics=judge(task, even, seed=seed) | told_of(task, decisions, seen, even, seed=seed),
+        predictions=as_predictions(task, tables, decisions), notes=tuple(notes),
+    )  # fmt: skip
 
 
 def examples_for(task: Task, data: Data) -> tuple[Examples, list[str], list[str]]:

@@ -90,6 +90,8 @@ def fit(
     | None = None,
     focal_gamma: float | None = None,
     scale: Sequence[str] | None = None,
+    operate: str | None = None,
+    coverage: float | None = None,
     image: str | None = None,
     target: str | Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -195,6 +197,9 @@ def fit(
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
+        operate: A rate that one class, or every label, is answered at: "[CLASS:]sensitivity>=0.95", or specificity,
+            precision, recall; the threshold is fitted on validation.
+        coverage: Share of right answers that sets of classes, or intervals of a number, hold: 0.9.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
         delimiter: What separates several labels in one cell.

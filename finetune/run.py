@@ -22,7 +22,7 @@ from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .gain import gain_line
 from .gather import Material, gather, write_recipe
-from .measured import judge_transfer
+from .measured import Verdict, judge_transfer
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
@@ -204,9 +204,9 @@ def learn(
         told["test"] = (test, seen)
     verdict = judge_transfer(
         network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
-        seed=recipe.plan.seed,
+        options=options, sampler=recipe.plan.sampler, seed=recipe.plan.seed,
     )  # fmt: skip
-    metrics = verdict.metrics
+    metrics, notes = verdict.metrics, (*notes, *verdict.notes)
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
     notes = notes if measured else (*notes, UNMEASURED)
@@ -217,7 +217,8 @@ def learn(
     if splits.leaks:
         metrics["leaks"] = splits.leaks
     known = facts(recipe, network, examples, splits)
-    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
+    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped,
+              "decisions": verdict.decisions.to_dict()}  # fmt: skip
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
     write_predictions(folder, verdict.predictions)
@@ -226,15 +227,20 @@ def learn(
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()
-    if not measured:
-        talk.say(f"  {UNMEASURED}")
-    talk.show(metrics_table(metrics))
-    for line in told_lines(metrics, task.metrics[0]):
-        talk.say(f"  {line}")
+    tell(talk, task, verdict, measured=measured)
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
+
+
+def tell(talk: Talk, task: Task, verdict: Verdict, *, measured: bool = True) -> None:
+    """Shows the figures of a run, and what there is to say of them."""
+    if not measured:
+        talk.say(f"  {UNMEASURED}")
+    talk.show(metrics_table(verdict.metrics))
+    for line in (*told_lines(verdict.metrics, task.metrics[0]), *verdict.notes):
+        talk.say(f"  {line}")
 
 
 def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:

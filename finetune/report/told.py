@@ -40,6 +40,7 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     lines = []
     for part in measured_parts(metrics):
         lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
+        lines += _of_decisions(metrics, part)
     return lines
 
 
@@ -75,3 +76,27 @@ def _of_undefined(metrics: Mapping[str, Any], part: str) -> list[str]:
         f"On {part} auroc and auprc are means over {whole - len(names)} of {whole} classes: of {listing(names, 10)} it "
         "holds one value only."
     ]
+
+
+def _of_decisions(metrics: Mapping[str, Any], part: str) -> list[str]:
+    """What calibration, thresholds and sets give on a part."""
+    lines = []
+    found = metrics.get("calibration", {}).get(part)
+    if found is not None:
+        error, heat = quoted(found["ece_before"]), found["temperature"]
+        how = error if heat == 1 else f"{error}; a temperature of {heat:.3g} makes it {quoted(found['ece_after'])}"
+        lines.append(f"Expected calibration error on {part}: {how}.")
+    for name, at in metrics.get("operating", {}).get(part, {}).items():
+        rates = ", ".join(f"{rate} {quoted(at[rate])}" for rate in ("sensitivity", "specificity", "precision"))
+        lines.append(f"{at['asked']}, {name} from {at['threshold']:.4g} on: {rates} on {part}.")
+    sets = metrics.get("conformal", {}).get(part)
+    if sets is not None and "size" in sets:
+        lines.append(
+            f"Sets for {sets['asked']:.0%}: they hold the class in {quoted(sets['coverage'])} of {part}, have "
+            f"{quoted(sets['size'])} classes; {quoted(sets['abstained'])} are abstained from, of the others "
+            f"{quoted(sets['accuracy'])} are right."
+        )
+    elif sets is not None:
+        width = "no bound" if sets["width"] is None else f"a width of {sets['width']:.4g}"
+        lines.append(f"Intervals for {sets['asked']:.0%} hold {quoted(sets['coverage'])} of {part}, with {width}.")
+    return lines
