@@ -119,7 +119,7 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST",
+    "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "by": "COLUMN[,COLUMN...]",
     "resume": "RUN", "checkpoint_every": "10m|90s|0s",
 }  # fmt: skip
 
@@ -290,7 +290,7 @@ _command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretraine
 _command(_tune, _options_of(fit_function, [word for word in _words if word not in NOT_IN_TUNE]), "tune",
          "Searches for the options of fit that do best on validation.")  # fmt: skip
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
-_command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
+_command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip

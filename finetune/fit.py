@@ -110,6 +110,7 @@ def fit(
     folds: int | None = None,
     copies: Literal["find", "exact", "ignore"] | None = None,
     allow_leaks: bool | None = None,
+    by: str | Sequence[str] | None = None,
     seed: int | None = None,
     accelerator: str | None = None,
     devices: int | str | Sequence[int] | None = None,
@@ -218,6 +219,7 @@ def fit(
         folds: So many runs, each holding out other examples; the model averages theirs.
         copies: Pictures that stay on one side: "find" looks for changed copies, "exact" for the same pixels [find].
         allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
+        by: Columns by whose values figures are told apart too, site,device say [size and brightness of pictures].
         seed: One seed, one result [0].
         accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].
         devices: How many, or which, or "auto" [auto].

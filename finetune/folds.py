@@ -158,7 +158,8 @@ def _averaged(
         if seen is not None:
             told["test"] = (test, seen)
     verdict = judge_run(
-        task, lesson, told, looks=material.looks, options=material.options, seed=recipe.plan.seed,
+        task, lesson, told, looks=material.looks, options=material.options, by=recipe.data.by,
+        seed=recipe.plan.seed,
         sampler=recipe.plan.sampler if any(phase.on == "pictures" for phase in material.phases) else "shuffle",
     )  # fmt: skip
     metrics = verdict.metrics

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .baselines import baselines
+from .data.columns import LOOKED_AT, columns_of
 from .data.looks import Looks
 from .gain import beside, gain
 from .models.network import Network
@@ -16,6 +17,7 @@ from .predictions import as_predictions
 from .recipe import TaskOptions
 from .report.decided import decide, told_of
 from .report.judged import Seen, judge
+from .report.slices import sliced
 from .tasks.base import Task
 from .tasks.decisions import Decisions, assumed_priors
 from .tasks.options import Regress, Tag
@@ -44,7 +46,8 @@ class Verdict:
 
 def judge_run(
     task: Task, lesson: Lesson, answers: Mapping[str, tuple[np.ndarray, np.ndarray]], *, looks: Looks | None,
-    options: TaskOptions, sampler: str = "shuffle", probe: Mapping[str, np.ndarray] | None = None, seed: int,
+    options: TaskOptions, by: Sequence[str] = (), sampler: str = "shuffle",
+    probe: Mapping[str, np.ndarray] | None = None, seed: int,
 ) -> Verdict:  # fmt: skip
     """The figures of the parts of a run, beside those of naive answers, and what is decided by from now on.
 
@@ -56,6 +59,7 @@ def judge_run(
         answers: Of each part that was measured its rows of the lesson's examples, and the (n, K) answers to them.
         looks: What the pictures of all examples look like; None where nobody looked.
         options: Those of the task, which say what decisions are asked for.
+        by: Columns by whose values figures are told apart, beside what pictures look like.
         sampler: How the examples of a step were drawn.
         probe: (n, K) answers of the frozen probe to a part, where there was one and the model is another.
         seed: Seeds the intervals.
@@ -74,6 +78,8 @@ def judge_run(
             task, {part: (rows[part], seen) for part, seen in raw.items()}, train=lesson.train, target=lesson.target,
             probe=probe or {}, seed=seed, thumbnails=None if looks is None else looks.thumbnail,
         )  # fmt: skip
+    columns = columns_of(lesson.examples, looks, list(dict.fromkeys((*LOOKED_AT, *by))))
+    metrics |= sliced(task, decided.parts, columns, rows, seed=seed)
     table = as_predictions(
         task, {part: (lesson.examples.take(rows[part]), seen.answer) for part, seen in decided.parts.items()},
         decided.decisions,
@@ -84,7 +90,7 @@ def judge_run(
 def judge_transfer(
     network: Network, task: Task, lesson: Lesson, outcome: Outcome,
     answers: Mapping[str, tuple[np.ndarray, np.ndarray]], *, test: np.ndarray, again: bool, looks: Looks | None,
-    options: TaskOptions, sampler: str, seed: int,
+    options: TaskOptions, by: Sequence[str], sampler: str, seed: int,
 ) -> Verdict:  # fmt: skip
     """The same of a run whose phases may have moved the backbone: with the frozen probe, and the gain over it.
 
@@ -98,13 +104,16 @@ def judge_transfer(
         again: Whether those phases learned from the validation part too, so that nothing of it judges the probe.
         looks: As for `judge_run`.
         options: As for `judge_run`.
+        by: As for `judge_run`.
         sampler: How the examples of a step on pictures were drawn; a probe takes each once.
         seed: Seeds the intervals.
     """
     asked = {part: rows for part, (rows, _) in answers.items() if part == "test" or not again}
     probe = beside(network, task, lesson, outcome, asked)
     drawn = sampler if outcome.chosen.epoch else "shuffle"
-    verdict = judge_run(task, lesson, answers, looks=looks, options=options, sampler=drawn, probe=probe, seed=seed)
+    verdict = judge_run(
+        task, lesson, answers, looks=looks, options=options, by=by, sampler=drawn, probe=probe, seed=seed
+    )
     seen = answers["test"][1] if "test" in answers else None
     if gained := gain(network, task, lesson, outcome, test=test, seen=seen, seed=seed):
         verdict.metrics["gain"] = gained

@@ -204,7 +204,7 @@ def learn(
         told["test"] = (test, seen)
     verdict = judge_transfer(
         network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
-        options=options, sampler=recipe.plan.sampler, seed=recipe.plan.seed,
+        options=options, by=recipe.data.by, sampler=recipe.plan.sampler, seed=recipe.plan.seed,
     )  # fmt: skip
     metrics, notes = verdict.metrics, (*notes, *verdict.notes)
     measured = found is not None and (seen is not None or not len(test))

@@ -46,8 +46,9 @@ def parsed(words: dict[str, Any]) -> dict[str, Any]:
             out[name] = _number(name, out[name], float if name == "lr" else int)
     if isinstance(out.get("sizes"), str):
         out["sizes"] = tuple(_number("sizes", part, int) for part in out["sizes"].split(","))
-    if isinstance(out.get("scale"), str):
-        out["scale"] = tuple(out["scale"].split(","))
+    for name in ("scale", "by"):
+        if isinstance(out.get(name), str):
+            out[name] = tuple(out[name].split(","))
     out |= {flag: None for flag in FLAGS if out.get(flag) is False}
     return out
 

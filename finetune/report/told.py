@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import listing
-from .printed import measured_parts
+from .printed import cells, measured_parts
 
 MOST_SHOWN = 30
 """Classes that a table in the terminal has; metrics.json has them all."""
@@ -30,6 +30,16 @@ def classes_table(classes: Mapping[str, Mapping[str, Any]], part: str) -> Table:
     return table
 
 
+def slices_table(found: Sequence[Mapping[str, Any]], metric: str, part: str) -> Table:
+    """One metric of each slice with its interval."""
+    table = Table(title=f"{metric} on {part}", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in ("by", "value", metric, "95 % interval", "n"):
+        table.add_column(name, justify="right" if name in (metric, "n") else "left", overflow="fold")
+    for one in found:
+        table.add_row(Text(one["by"]), Text(one["value"]), *cells(one["metrics"][metric]))
+    return table
+
+
 def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     """What there is to say beside the figures, a sentence each.
 
@@ -41,6 +51,12 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     for part in measured_parts(metrics):
         lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
         lines += _of_decisions(metrics, part)
+    if (worst := metrics.get("worst_slice")) is not None:
+        whole = metrics[worst["part"]][worst["metric"]]
+        lines.append(
+            f"The worst slice of {worst['part']} is {worst['by']} {worst['value']}: {worst['metric']} "
+            f"{quoted(worst['figure'])} of {worst['n']} examples, {quoted(whole)} over all."
+        )
     return lines
 
 
