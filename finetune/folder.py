@@ -21,7 +21,9 @@ RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.c
 MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
 PROGRESS = "progress.json"
-OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS}
+FIGURES, FITS = "figures", "fits"  # of a study
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
+        FITS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run
@@ -56,14 +58,16 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
     except BaseException as error:
         # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
         told = _of_disk(error, folder) if isinstance(error, OSError) and _is_of_disk(error, folder) else error
-        places = _places_of_weights(folder)
-        kept = isinstance(error, StoppedError) or (bool(places) and not isinstance(told, RunFolderError))
+        places, resumable = _places_of_weights(folder), any(folder.glob(f"**/{CHECKPOINTS}/*.steps/*/files.json"))
+        kept = isinstance(error, StoppedError) or (bool(places or resumable) and not isinstance(told, RunFolderError))
         if not kept:
             _undo(folder, made, aside)
             if isinstance(error, KeyboardInterrupt):
                 error.add_note("Nothing was kept: there were no weights yet.")
         elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt) and not isinstance(error, StoppedError):
-            error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            if places:
+                error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            error.add_note(f"What was done is kept: finetune fit --resume {folder}")
         if aside is not None and aside.exists():
             told.add_note(f"The run that was there before is in {aside}.")
         if told is not error:
@@ -128,7 +132,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.is_file():
         raise RunFolderError(f"--out {folder} is a file. Expected a folder that does not exist yet.")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not any(entry.name != ".lock" for entry in folder.iterdir()):
         return
     if not overwrite:
         raise RunFolderError(
@@ -216,8 +220,12 @@ def _is_ours(name: str) -> bool:
 
 
 def _places_of_weights(folder: Path) -> list[str]:
-    """Where the weights of an epoch are, of this run or of its folds."""
-    found = [*folder.glob(f"{CHECKPOINTS}/*.json"), *folder.glob(f"fold-*/{CHECKPOINTS}/*.json")]
+    """Where the weights of an epoch are, of this run, of its folds or of a study's fits."""
+    found = [
+        *folder.glob(f"{CHECKPOINTS}/*.json"),
+        *folder.glob(f"fold-*/{CHECKPOINTS}/*.json"),
+        *folder.glob(f"{FITS}/*/{CHECKPOINTS}/*.json"),
+    ]
     return sorted({str(file.parent) for file in found})
 
 

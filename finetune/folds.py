@@ -17,14 +17,14 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, write_splits
 from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, resumed_folder, run_folder, write_json
 from .gather import Material, gather, write_recipe
-from .measured import judge_run
+from .measured import judge_run, tell
 from .model import Model, own
 from .predict import Answers, answers, as_table, write_table
 from .predictions import write_predictions
 from .recipe import Recipe
 from .record import facts, fingerprint, write_report
 from .report.printed import Talk, folds_rows
-from .run import UNMEASURED, Doors, Learned, learn, tell, unless_stopped, until, without_leaks
+from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, without_leaks
 from .saved import as_one, save_ensemble
 from .tasks.base import Task
 from .training.ledger import Ledger
@@ -167,6 +167,8 @@ def _averaged(
     metrics["folds"] = _over_folds(members)
     if splits.leaks:
         metrics["leaks"] = splits.leaks
+    if examples.generated:
+        metrics["generated"] = True
 
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": [dict(one.facts["chosen"]) for one in members], "stopped": stopped}

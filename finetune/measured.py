@@ -17,7 +17,9 @@ from .predictions import as_predictions
 from .recipe import TaskOptions
 from .report.decided import decide, told_of
 from .report.judged import Seen, judge
+from .report.printed import Talk, metrics_table
 from .report.slices import sliced
+from .report.told import told_lines
 from .tasks.base import Task
 from .tasks.decisions import Decisions, assumed_priors
 from .tasks.options import Regress, Tag
@@ -118,6 +120,15 @@ def judge_transfer(
     if gained := gain(network, task, lesson, outcome, test=test, seen=seen, seed=seed):
         verdict.metrics["gain"] = gained
     return verdict
+
+
+def tell(talk: Talk, task: Task, verdict: Verdict, *, before: Sequence[str] = ()) -> None:
+    """Shows the figures of a run after some lines, and what there is to say of them."""
+    for line in before:
+        talk.say(f"  {line}")
+    talk.show(metrics_table(verdict.metrics))
+    for line in (*told_lines(verdict.metrics, task.metrics[0]), *verdict.notes):
+        talk.say(f"  {line}")
 
 
 def _seen(lesson: Lesson, rows: np.ndarray, answer: np.ndarray) -> Seen:

@@ -22,20 +22,19 @@ from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .gain import gain_line
 from .gather import Material, gather, write_recipe
-from .measured import Verdict, judge_transfer
+from .measured import judge_transfer, tell
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
 from .predictions import write_predictions
 from .recipe import Recipe
 from .record import choice, chosen_line, facts, fingerprint, write_report
-from .report.printed import Talk, metrics_table, plan_table
-from .report.told import told_lines
+from .report.printed import Talk, plan_table
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
 from .training.ledger import Ledger
-from .training.machine import Machine
+from .training.machine import Machine, scaling
 from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
@@ -45,6 +44,7 @@ from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
 if TYPE_CHECKING:
     from .training.budget import Budget
+    from .training.teaching import Teacher
 
 T = TypeVar("T")
 UNMEASURED = "The run was stopped before all its parts were measured: the weights are those that were chosen."
@@ -169,6 +169,7 @@ def learn(
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
                           trainer=doors.trainer or {}, progress=talk.live, ledger=ledger,
+                          skip=recipe.data.on_corrupt == "skip",
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
@@ -181,18 +182,8 @@ def learn(
     held, answer = found or (lesson.validation[:0], np.zeros((0, task.labels.num_outputs)))
     outcome = replace(outcome, stopped=outcome.stopped or found is None)
     if splits.refit and not outcome.stopped:
-        talk.say("  once more on training and validation pictures together, to the length that was chosen")
-        network.load_state_dict(start)
-        final, again = None, replace(around, callbacks=(), budget=None)
-        with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
-            final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
-                             teacher=material.teacher, prefix="final-")  # fmt: skip
-        if final is None or final.stopped:
-            # Half of a final fit is none: the weights that validation chose are whole.
-            load_offer(network, outcome.chosen)
-            outcome = replace(outcome, stopped=True)
-        else:
-            judged = final
+        final = _once_more(network, task, lesson, plan, outcome, around, start, material.teacher, talk)
+        judged, outcome = final or outcome, replace(outcome, stopped=final is None)
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
@@ -216,6 +207,8 @@ def learn(
         talk.say(f"  {gained_line}")
     if splits.leaks:
         metrics["leaks"] = splits.leaks
+    if examples.generated:
+        metrics["generated"] = True
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped,
               "decisions": verdict.decisions.to_dict()}  # fmt: skip
@@ -227,20 +220,29 @@ def learn(
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()
-    tell(talk, task, verdict, measured=measured)
+    tell(talk, task, verdict, before=[] if measured else [UNMEASURED])
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
 
 
-def tell(talk: Talk, task: Task, verdict: Verdict, *, measured: bool = True) -> None:
-    """Shows the figures of a run, and what there is to say of them."""
-    if not measured:
-        talk.say(f"  {UNMEASURED}")
-    talk.show(metrics_table(verdict.metrics))
-    for line in (*told_lines(verdict.metrics, task.metrics[0]), *verdict.notes):
-        talk.say(f"  {line}")
+def _once_more(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, outcome: Outcome, around: Surroundings,
+    start: Mapping[str, torch.Tensor], teacher: Teacher | None, talk: Talk,
+) -> Outcome | None:  # fmt: skip
+    """The final fit on training and validation; None where the user stopped it, with the weights from before."""
+    talk.say("  once more on training and validation pictures together, to the length that was chosen")
+    network.load_state_dict(start)
+    final, again = None, replace(around, callbacks=(), budget=None)
+    with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
+        final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
+                         teacher=teacher, prefix="final-")  # fmt: skip
+    if final is not None and not final.stopped:
+        return final
+    # Half of a final fit is none: the weights that validation chose are whole.
+    load_offer(network, outcome.chosen)
+    return None
 
 
 def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:
@@ -312,7 +314,7 @@ def _show(
     talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
     for phase in phases:
         if phase.on == "pictures" and phase.layer_decay < 1:
-            talk.say(groups_line(network, phase))
+            talk.say(groups_line(network, phase, scaling(recipe.plan, machine.world_size)))
     return rows
 
 

@@ -15,6 +15,7 @@ import finetune as ft
 import finetune.folds
 from finetune.cli import call
 from finetune.errors import RunFolderError
+from finetune.manifest import seal
 from finetune.models.options import Backbone, LinearHead, MLPHead
 from finetune.saved import as_one
 from finetune.tasks.options import Classify, Regress, Tag
@@ -310,6 +311,7 @@ def test_members_that_are_no_folders_of_the_model_are_refused(folded, tmp_path, 
     shutil.copytree(folded.folder / "model", tmp_path / "model")
     facts = json.loads((tmp_path / "model" / "finetune.json").read_text())
     (tmp_path / "model" / "finetune.json").write_text(json.dumps(facts | {"ensemble": names}))
+    seal(tmp_path / "model")
     with pytest.raises(RunFolderError, match="no folders beside it"):
         ft.load(tmp_path)
 

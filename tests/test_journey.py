@@ -48,7 +48,7 @@ def test_a_run_folder_holds_what_it_always_holds(model):
         )
     }
     assert {entry.name for entry in (model.folder / "model").iterdir()} == {
-        *("config.json", "model.safetensors", "finetune.json")
+        *("config.json", "model.safetensors", "finetune.json", "sha256.json")
     }
     assert list((model.folder / "checkpoints").glob("*.safetensors"))
 
@@ -92,7 +92,8 @@ def test_finetune_json_says_what_the_weights_cannot(model):
     assert {"python", "finetune", "torch", "timm"} <= set(facts["versions"])
     assert facts["data"]["examples"] == 36
     assert len(facts["data"]["fingerprint"]) == len(facts["splits"]) == 64
-    assert set(facts["sha256"]) == {"model.safetensors"}
+    manifest = json.loads((model.folder / "model" / "sha256.json").read_text())
+    assert set(manifest["files"]) == {"model.safetensors", "config.json", "finetune.json"}
 
 
 def test_textures_are_learned(probed):

@@ -66,7 +66,7 @@ def log_loss(task: Task, answer: np.ndarray, target: np.ndarray) -> float:
 
 
 def _best(task: Task, answer: np.ndarray, target: np.ndarray) -> float:
-    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # scipy ships no hints
+    from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
         lambda log: log_loss(task, tempered(task, answer, float(np.exp(log))), target), bounds=(-3, 3), method="bounded"

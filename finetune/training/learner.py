@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,10 +22,12 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
 from .compiling import compiled, reason
+from .machine import scaling
 from .means import RunningMean
+from .optimizers import DECAYS, make_optimizer
 from .phase import Phase
 from .plan import Plan
-from .rates import OneCycle, param_groups, phase_steps, schedule
+from .rates import OneCycle, course, param_groups, phase_steps
 from .teaching import Teacher
 
 
@@ -42,6 +45,8 @@ class Learner(L.LightningModule):
         teacher: Whose answers count for the share `phase.teacher` of the loss.
         named: What each example is called, for whoever is told of one that goes wrong.
     """
+
+    stops = True  # where the loss or a gradient is no number
 
     def __init__(
         self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int, head_decay: float | None = None,
@@ -65,32 +70,29 @@ class Learner(L.LightningModule):
         self.not_compiled: str | None = None
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
-        sgd = self.phase.optimizer == "sgd"
-        lr, decay = _number(self.phase.lr), self.plan.weight_decay
+        """The optimizer over the stages' groups, with the schedule over the steps of the whole phase."""
+        name, world = self.phase.optimizer, self.trainer.world_size
+        scale = scaling(self.plan, world)
+        lr, decay = scale * _number(self.phase.lr), self.plan.weight_decay
         if self.phase.decay_to == "start":
             decay = 0.0  # of the body; that is pulled elsewhere
         groups = param_groups(
             self.network,
             lr=lr,
             layer_decay=self.phase.layer_decay,
-            weight_decay=decay if decay is not None else 1e-4 if sgd else 0.05,
+            weight_decay=decay if decay is not None else DECAYS[name],
             stages=self._learning,
         )
-        if sgd and self.plan.weight_decay is None and self._head_decay is not None:
+        if name == "sgd" and self.plan.weight_decay is None and self._head_decay is not None:
             # Without it the head would leave at once the penalty under which it was fitted, and grow sure of itself.
             for group in groups:
                 if group["name"] == "head":
                     group["weight_decay"] = self._head_decay
         # One kernel for all weights instead of several for each; it cannot share their gradients' scaling with a clip.
         fused = self.trainer.precision not in ("16-mixed", "16-true")
-        optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused)
-            if sgd
-            else torch.optim.AdamW(groups, lr=lr, fused=fused)
-        )
+        optimizer = make_optimizer(name, groups, lr=lr, fused=fused)
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
-        share = schedule(self.phase.schedule, steps=phase_steps(self.trainer, self.phase), warmup=self.plan.warmup)
+        share = course(self.phase, self.plan, steps=phase_steps(self.trainer, self.phase), scale=scale)
         kind = OneCycle if self.phase.schedule == "one-cycle" else LambdaLR
         self._rates = [group["lr"] for group in groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": kind(optimizer, share), "interval": "step"}}
@@ -122,26 +124,37 @@ class Learner(L.LightningModule):
         Raises:
             NotFiniteError: The loss or a gradient is not finite; the weights are as they were before the step.
         """
-        self._check(optimizer)
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        norm = self._check(optimizer)
+        if norm is None or not gradient_clip_val or gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        # The same arithmetic. Lightning takes a fused optimizer for one that scales gradients by itself wherever
+        # precision is mixed, and refuses to clip them then: also under bf16, where nothing is scaled.
+        learning = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grads_with_norm_(learning, float(gradient_clip_val), norm)
 
-    def _check(self, optimizer: torch.optim.Optimizer) -> None:
+    def _check(self, optimizer: torch.optim.Optimizer) -> Tensor | None:
+        """The norm of the gradient, (); None where only somebody else can tell."""
         assert self._now is not None  # noqa: S101  # a gradient is that of a loss
         step, batch, loss = self._now
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # Scaled losses of 16 bits overflow now and then, and their scaler skips the step by itself.
-        scaled = self.trainer.precision == "16-mixed"
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients and not scaled else loss
-        sound = torch.isfinite(loss) & torch.isfinite(norm)
-        if self.device.type == "cpu":
+        # Scaled losses of 16 bits overflow now and then, and their scaler skips the step by itself; of sharded weights
+        # each rank holds a part.
+        known = self.trainer.precision not in ("16-mixed", "16-true") and type(self.trainer.strategy) in _WHOLE
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients and known else None
+        if not self.stops:
+            return norm
+        sound = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)
+        if self.device.type == "cpu" or not optimizer.defaults.get("fused"):
             if not sound:
                 raise NotFiniteError(self._unsound_batch(step, batch, loss))
-            return
+            return norm
         # Asking for the value at once would make an accelerator wait for the CPU at every step. Its fused optimizers
         # take no step where they are told of an overflow; a step later the answer is there.
         optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
         self._stop_if_unsound()
         self._late.append((step, batch, sound))
+        return norm
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the logits of a batch."""
@@ -259,6 +272,9 @@ class Learner(L.LightningModule):
             f"{_number(self.phase.lr) / 10:g}, "
             "or --precision 32-true."
         )
+
+
+_WHOLE = (SingleDeviceStrategy, DDPStrategy)
 
 
 def _number(lr: float | str) -> float:

@@ -50,6 +50,7 @@ class Surroundings:
         progress: Whether to draw a bar.
         budget: What the clock allows, where somebody asked for it.
         ledger: Where it is noted how far the run is, so that it can be resumed; None where nobody will.
+        skip: Whether a picture that kills the process that reads it is left out; else it stops the run.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Surroundings:
     progress: bool = False
     budget: Budget | None = None
     ledger: Ledger | None = None
+    skip: bool = False
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

@@ -267,4 +267,5 @@ def _loader(
             policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
             sampler=plan.sampler, seed=plan.seed + turn.index, workers=around.machine.workers,
             kept=cache.kept(phase.augment if train else "none", rows, epochs=turn.epochs or phase.epochs),
+            skip=around.skip, loaders=2 * around.machine.world_size // around.machine.num_nodes, say=say,
         )  # fmt: skip

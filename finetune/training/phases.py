@@ -11,6 +11,7 @@ import contextlib
 import copy
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import warnings
@@ -25,19 +26,23 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import ConfigError, NotFiniteError, StoppedError, TrainingError
+from ..errors import ConfigError, DataError, NotFiniteError, StoppedError, TrainingError, UnreadableError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
+from .clock import seconds
 from .freeze import freeze_except, learning_stages
+from .launched import group
 from .machine import Machine, accumulation, seed_all
 from .offers import Candidate, Surroundings
 from .phase import Phase
+from .place import Place
 from .plan import Plan
 from .pull import PullToStart
 from .rates import module_stages
 from .resuming import KeepPlace, Standing, forwarded, start_at
+from .watch import Watch, raise_if_hung
 
 
 def fit_phase(
@@ -109,11 +114,24 @@ def fit_phase(
     words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
     spawning = place is not None and around.machine.world_size > 1
+    notes = around.folder / "checkpoints" / ".ranks"
+    if spawning:
+        callbacks.append(Watch(notes, seconds(plan.rank_timeout), phase.name))
     with quiet_lightning(), forwarded(spawning):
         try:
-            fit_trainer(L.Trainer(**words), module, data)
+            together = group()
+            if together is not None and around.machine.world_size > 1:
+                together.fit(words, module, data)
+            else:
+                fit_trainer(L.Trainer(**words), module, data)
         except KeyboardInterrupt:
             stop.asked = True
+        except Exception as error:
+            if spawning:
+                raise_if_hung(notes, error)
+            raise
+        finally:
+            shutil.rmtree(notes, ignore_errors=True)
     if not state.exists() and stop.asked:
         raise KeyboardInterrupt
     if not state.exists():
@@ -190,7 +208,7 @@ def run_phases(
         seed_all(plan.seed)
         stages = _own_stages(module)
         for index, phase in enumerate(plan.build(pretrained=True, stages=[stage.name for stage in stages])):
-            _refuse_ours(phase)
+            _refuse_ours(phase, plan.scale_lr)
             limit = {"max_steps": phase.steps} if phase.steps else {}
             _, asked = fit_phase(
                 module, learning_stages(module, stages, phase.learns), phase, plan,
@@ -202,13 +220,14 @@ def run_phases(
     return module
 
 
-def _refuse_ours(phase: Phase) -> None:
+def _refuse_ours(phase: Phase, scaled: bool) -> None:
     """What only a network of ours can do.
 
     Raises:
         ConfigError: Adapters, a teacher, a rate to look for, smaller pictures, or decay towards the start.
     """
     wrong = {"adapters": phase.learns == "adapters", "a teacher": phase.teacher, 'lr="auto"': phase.lr == "auto",
+             "rates that scale with the batch": scaled,
              "pictures of another size": phase.size, 'decay_to="start"': phase.decay_to == "start"}  # fmt: skip
     named = [what for what, true in wrong.items() if true]
     if named:
@@ -216,6 +235,15 @@ def _refuse_ours(phase: Phase) -> None:
             f'The phase "{phase.name}" asks for {" and ".join(named)}, which a LightningModule of one\'s own has to do '
             "itself. Expected a method without, lp-ft say; or ft.fit with Backbone.from_module(...)."
         )
+
+
+def trainer_of(words: Mapping[str, Any], place: Place) -> L.Trainer:
+    """A Trainer among processes that a launcher has started."""
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    own = SLURMEnvironment(auto_requeue=False) if place.slurm else TorchElasticEnvironment()
+    return L.Trainer(**{**words, "plugins": [*words.get("plugins", ()), own]})
 
 
 def trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Sequence[Any]) -> dict[str, Any]:
@@ -254,7 +282,9 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
     Raises:
         KeyboardInterrupt: For a second Ctrl-C too.
-        TrainingError: A rank's.
+        TrainingError: A rank's, and so the next two.
+        DataError: Readers that die.
+        UnreadableError: A picture that kills its reader.
         torch.OutOfMemoryError: Likewise.
     """
     try:
@@ -271,7 +301,8 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
 def _from_rank(error: Exception) -> Exception | None:
     """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
-    for kind in (NotFiniteError, StoppedError, TrainingError, torch.OutOfMemoryError):
+    kinds = (NotFiniteError, StoppedError, TrainingError, DataError, UnreadableError, torch.OutOfMemoryError)
+    for kind in kinds:
         name = f"{kind.__module__}.{kind.__qualname__}: "
         found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
         if found:
