@@ -100,6 +100,8 @@ def fit(
     | None = None,
     focal_gamma: float | None = None,
     scale: Sequence[str] | None = None,
+    operate: str | None = None,
+    coverage: float | None = None,
     layout: Literal["pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products"]
     | None = None,
     image: str | None = None,
@@ -120,6 +122,7 @@ def fit(
     folds: int | None = None,
     copies: Literal["find", "exact", "ignore"] | None = None,
     allow_leaks: bool | None = None,
+    by: str | Sequence[str] | None = None,
     seed: int | None = None,
     accelerator: str | None = None,
     devices: int | str | Sequence[int] | None = None,
@@ -215,6 +218,9 @@ def fit(
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
+        operate: A rate that one class, or every label, is answered at: "[CLASS:]sensitivity>=0.95", or specificity,
+            precision, recall; the threshold is fitted on validation.
+        coverage: Share of right answers that sets of classes, or intervals of a number, hold: 0.9.
         layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
@@ -234,6 +240,7 @@ def fit(
         folds: So many runs, each holding out other examples; the model averages theirs.
         copies: Pictures that stay on one side: "find" looks for changed copies, "exact" for the same pixels [find].
         allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
+        by: Columns by whose values figures are told apart too, site,device say [size and brightness of pictures].
         seed: One seed, one result [0].
         accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].
         devices: How many, or which, or "auto" [auto].

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .data.columns import check_columns
 from .data.copies import Pair, clusters, exact_copies, known_copies
 from .data.examples import Examples, read_examples
 from .data.labels import Labels
@@ -91,6 +92,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     write_recipe(folder, replace(recipe, plan=machine.recorded(recipe.plan)), machine)
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
+    check_columns(examples, recipe.data.by)
     options = task_for(recipe.task, examples.kind)
     asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
     write_recipe(folder, asked, machine)
