@@ -6,8 +6,8 @@ Run:
     finetune run chest_xray data/nih --division official --out runs/chest
     finetune run chest_xray data/chest_xray --out runs/pneumonia
 Data:
-    NIH ChestX-ray14 (https://nihcc.app.box.com/v/ChestXray-NIHCC): 112,120 pictures of 30,805 patients, 14 findings that
-    were read from reports by a program. Its README asks that the NIH be named; no licence by name is stated.
+    NIH ChestX-ray14 (https://nihcc.app.box.com/v/ChestXray-NIHCC): 112,120 pictures of 30,805 patients, 14 findings
+    that a program read from reports. Its README asks that the NIH be named; no licence by name is stated.
     Expected, one of
         data/nih/Data_Entry_2017_v2020.csv, train_val_list.txt, test_list.txt, images_001/images/*.png ...
         data/chest_xray/NORMAL/*.jpeg, data/chest_xray/PNEUMONIA/person1_bacteria_1.jpeg ...  (patients in the names)

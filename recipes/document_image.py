@@ -6,9 +6,9 @@ Run:
     finetune run document_image data/rvl-cdip --out runs/pages
     finetune evaluate runs/pages data/rvl-cdip --layout documents
 Data:
-    RVL-CDIP (https://adamharley.com/rvl-cdip): 400,000 grey pages of 16 kinds. No licence of its own is stated; the pages
-    come from the tobacco industry's public archive. Published looks at it found wrong labels, copies of one page in
-    both train and test, and private numbers of persons (arXiv 2306.12550): keep it to yourself.
+    RVL-CDIP (https://adamharley.com/rvl-cdip): 400,000 grey pages of 16 kinds. No licence of its own is stated;
+    the pages come from the tobacco industry's public archive. Published looks at it found wrong labels, copies of one
+    page in both train and test, and private numbers of persons (arXiv 2306.12550): keep it to yourself.
     Expected, either of
         data/rvl-cdip/labels/train.txt, val.txt, test.txt with lines `imagesa/.../x.tif 11`, and images/imagesa/...
         data/pages/invoice/*.png, data/pages/receipt/*.png, ...  (a folder a kind)

@@ -102,6 +102,16 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A rotation by any angle, of which the largest upright box of the picture's own proportions inside is kept.
+
+    Nothing from outside the picture is seen, and so nothing marks what was turned (Esteva et al. 2017).
+    """
+
+    p: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blur:
     """A Gaussian blur.
 
@@ -149,7 +159,7 @@ class Choose:
     p: float = 1.0
 
 
-Step = Crop | Mirror | Flip | Jitter | Light | Move | Blur | Erase | Choose
+Step = Crop | Mirror | Flip | Jitter | Light | Move | Turn | Blur | Erase | Choose
 
 
 def changes(step: Step) -> frozenset[str]:
@@ -170,6 +180,8 @@ def changes(step: Step) -> frozenset[str]:
             corner = (math.cos(math.radians(step.turn)) + math.sin(math.radians(step.turn)) - 1) / 2
             lost = step.scale / 2 + step.shift + corner + math.tan(math.radians(step.slant)) / 2
             does = {"turn": step.turn > 5, "bend": step.slant > 0, "crop": lost > 0.1}
+        case Turn():
+            return frozenset({"turn", "quarter", "crop"})
         case Blur():
             return frozenset({"blur"})
         case Erase():
