@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .data.findings import Finding as Finding
     from .data.generated import generated_picture as generated_picture
     from .data.options import Data as Data
+    from .data.readers import read_image as read_image
     from .errors import ConfigError as ConfigError
     from .errors import DataError as DataError
     from .errors import FinetuneError as FinetuneError
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
+    from .report.figures import Panel as Panel
+    from .report.figures import Plot as Plot
+    from .report.figures import draw_plots as draw_plots
+    from .report.figures import draw_sheet as draw_sheet
     from .shipped import load_recipe as load_recipe
     from .study import Studied as Studied
     from .study import Study as Study
@@ -72,8 +77,10 @@ _PLACES = {
     "MLPHead": "models.options",
     "Method": "training.methods",
     "Model": "model",
+    "Panel": "report.figures",
     "Phase": "training.phase",
     "Plan": "training.plan",
+    "Plot": "report.figures",
     "Ranked": "ranking",
     "Ranking": "ranking",
     "Recipe": "recipe",
@@ -88,6 +95,8 @@ _PLACES = {
     "check": "check",
     "compare": "compare",
     "datamodule": "lightning",
+    "draw_plots": "report.figures",
+    "draw_sheet": "report.figures",
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
@@ -99,6 +108,7 @@ _PLACES = {
     "load_recipe": "shipped",
     "param_groups": "training.rates",
     "rank": "rank",
+    "read_image": "data.readers",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
     "run_study": "study",

@@ -18,6 +18,7 @@ from .folder import kept_folder
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
 from .stdout import heard, print_json, tell
+from .training.place import follows
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -164,6 +165,9 @@ def _fit(
 ) -> int:
     from rich.console import Console
 
+    if follows():
+        fit_function(source)
+        return 0
     console = Console(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
     resume = words["resume"]
@@ -320,11 +324,11 @@ _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
+_command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
+         "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
 _command(_run, [], "run", "Runs a recipe: finetune run NAME [its options] --out FOLDER; --help lists them.",
          ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])  # fmt: skip
 _command(_recipes, [], "recipes", "Lists the recipes, shows one, or copies one for you to change.")
-_command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
-         "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
 _command(
     backbones_command, [], "backbones", "Lists the backbones that can be named, timm's, torchvision's and our own."
 )

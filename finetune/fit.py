@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .data.options import DIVIDING, Data
 from .errors import ConfigError
+from .ranks import followed, leading
 from .recipe import Recipe, read_recipe, recipe_from
 from .resume import check_resumable, finished, refuse_beside_resume, requeued, restarted_in, told_again
+from .training.place import follows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +63,7 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
     effective_batch: int | None = None,
-    optimizer: Literal["auto", "sgd", "adamw", "lars", "lamb", "rmsprop"] | None = None,
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop"] | None = None,
     lr: float | Literal["auto"] | None = None,
     scale_lr: bool | None = None,
     reference_batch: int | None = None,
@@ -76,7 +78,18 @@ def fit(
     norms: Literal["auto", "frozen", "train"] | None = None,
     zero_gamma: bool | None = None,
     augment: Literal[
-        "auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "any-angle", "digits", "documents"
+        "auto",
+        "none",
+        "light",
+        "standard",
+        "strong",
+        "trivial",
+        "rand",
+        "medical",
+        "any-angle",
+        "digits",
+        "elastic",
+        "documents",
     ]
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
@@ -97,9 +110,9 @@ def fit(
     loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber"]
     | None = None,
     focal_gamma: float | None = None,
+    scale: Sequence[str] | None = None,
     layout: Literal["pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products"]
     | None = None,
-    scale: Sequence[str] | None = None,
     image: str | None = None,
     target: str | Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -175,7 +188,8 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd", "adamw" or "rmsprop", for large batches "lars" or "lamb"; by default what suits the phase.
+        optimizer: "sgd", "plain-sgd" without momentum, "adamw", "rmsprop", for large batches "lars" or "lamb"; by
+            default what suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
         scale_lr: Multiplies rates by the pictures a step over reference_batch.
@@ -190,8 +204,8 @@ def fit(
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
         zero_gamma: Starts fresh residual blocks at nothing; for random weights.
-        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "any-angle", "digits" or
-            "documents" [light; standard where lp-ft moves the backbone; documents where the target is a number].
+        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "any-angle", "digits", "elastic"
+            or "documents" [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
         sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
@@ -211,8 +225,8 @@ def fit(
         loss: "logit-adjusted" and "balanced-softmax" are for classes, "focal" also for labels, "asymmetric" for labels
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
-        layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
+        layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
         delimiter: What separates several labels in one cell.
@@ -266,44 +280,49 @@ def fit(
         for name, value in locals().items()
         if name not in ("source", "recipe", "out", "overwrite", "resume", "verbose", "callbacks", "logger", "trainer")
     }
-    if resume is None and out is not None and restarted_in(Path(out)):
-        resume, words, recipe, out, overwrite = out, {}, None, None, False
-    going_on = resume is not None
-    if resume is not None:
-        refuse_beside_resume(words, recipe=recipe, out=out, overwrite=overwrite)
-        out = recipe = Path(resume).absolute()
-        check_resumable(out)
-    if isinstance(source, Recipe):
-        if recipe is not None:
-            raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
-        source, recipe = None, source
-    start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
-    if isinstance(sizes, int):
-        words["sizes"] = (sizes,)
-    if isinstance(milestones, int | float):
-        words["milestones"] = (milestones,)
-    whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
-    from rich.console import Console
+    if follows():
+        return followed()
+    with leading() as told, requeued():
+        if resume is None and out is not None and restarted_in(Path(out)):
+            resume, words, recipe, out, overwrite = out, {}, None, None, False
+        going_on = resume is not None
+        if resume is not None:
+            refuse_beside_resume(words, recipe=recipe, out=out, overwrite=overwrite)
+            out = recipe = Path(resume).absolute()
+            check_resumable(out)
+        if isinstance(source, Recipe):
+            if recipe is not None:
+                raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
+            source, recipe = None, source
+        start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
+        if isinstance(sizes, int):
+            words["sizes"] = (sizes,)
+        if isinstance(milestones, int | float):
+            words["milestones"] = (milestones,)
+        whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
+        from rich.console import Console
 
-    from .data.recorded import recorded_beside
-    from .folder import check_out
-    from .report.printed import Talk
+        from .data.recorded import recorded_beside
+        from .folder import check_out
+        from .report.printed import Talk
 
-    talk = Talk(Console() if verbose is True else verbose or None)
-    if going_on and finished(Path(resume or "")):
-        return told_again(Path(resume or ""), talk)
-    if out is not None and not going_on:
-        check_out(Path(out).absolute(), overwrite=overwrite)
-    from .folds import run_folds
-    from .run import Doors, run
+        talk = Talk(Console() if verbose is True else verbose or None)
+        if going_on and finished(Path(resume or "")):
+            told.append(str(resume))
+            return told_again(Path(resume or ""), talk)
+        if out is not None and not going_on:
+            check_out(Path(out).absolute(), overwrite=overwrite)
+        from .folds import run_folds
+        from .run import Doors, run
 
-    # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
-    anew = any(words.get(name) is not None for name in DIVIDING)
-    recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
-    doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
-    run_it = run if whole.data.folds is None else run_folds
-    with requeued():
-        return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded, resume=going_on)
+        # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
+        anew = any(words.get(name) is not None for name in DIVIDING)
+        recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
+        doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
+        run_it = run if whole.data.folds is None else run_folds
+        model = run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded, resume=going_on)
+        told.append(str(model.folder))
+        return model
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:

@@ -22,6 +22,7 @@ MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
 FIGURES, FITS = "figures", "fits"  # of a study
 PROGRESS = "progress.json"
+FIGURES, FITS = "figures", "fits"  # of a study
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
         FITS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
@@ -132,7 +133,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.is_file():
         raise RunFolderError(f"--out {folder} is a file. Expected a folder that does not exist yet.")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not any(entry.name != ".lock" for entry in folder.iterdir()):
         return
     if not overwrite:
         raise RunFolderError(

@@ -163,6 +163,9 @@ def _fitted(
         ConfigError: Activations cannot be computed again.
     """
     told = []
+    if machine.num_nodes > 1 and plan.cache in ("auto", "ram") and plan.moves:
+        plan = replace(plan, cache="off")
+        told.append("pictures are read anew in each epoch: other machines do not see what this one keeps in memory")
     if plan.grad_checkpointing and plan.moves:
         check_recomputable(network)
     if plan.compile and plan.moves:

@@ -45,6 +45,7 @@ from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
 if TYPE_CHECKING:
     from .training.budget import Budget
+    from .training.teaching import Teacher
 
 T = TypeVar("T")
 UNMEASURED = "The run was stopped before all its parts were measured: the weights are those that were chosen."
@@ -182,18 +183,8 @@ def learn(
     held, answer = found or (lesson.validation[:0], np.zeros((0, task.labels.num_outputs)))
     outcome = replace(outcome, stopped=outcome.stopped or found is None)
     if splits.refit and not outcome.stopped:
-        talk.say("  once more on training and validation pictures together, to the length that was chosen")
-        network.load_state_dict(start)
-        final, again = None, replace(around, callbacks=(), budget=None)
-        with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
-            final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
-                             teacher=material.teacher, prefix="final-")  # fmt: skip
-        if final is None or final.stopped:
-            # Half of a final fit is none: the weights that validation chose are whole.
-            load_offer(network, outcome.chosen)
-            outcome = replace(outcome, stopped=True)
-        else:
-            judged = final
+        final = _once_more(network, task, lesson, plan, outcome, around, start, material.teacher, talk)
+        judged, outcome = final or outcome, replace(outcome, stopped=final is None)
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
@@ -238,6 +229,24 @@ def learn(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
+
+
+def _once_more(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, outcome: Outcome, around: Surroundings,
+    start: Mapping[str, torch.Tensor], teacher: Teacher | None, talk: Talk,
+) -> Outcome | None:  # fmt: skip
+    """The final fit on training and validation; None where the user stopped it, with the weights from before."""
+    talk.say("  once more on training and validation pictures together, to the length that was chosen")
+    network.load_state_dict(start)
+    final, again = None, replace(around, callbacks=(), budget=None)
+    with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
+        final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
+                         teacher=teacher, prefix="final-")  # fmt: skip
+    if final is not None and not final.stopped:
+        return final
+    # Half of a final fit is none: the weights that validation chose are whole.
+    load_offer(network, outcome.chosen)
+    return None
 
 
 def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:

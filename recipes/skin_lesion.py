@@ -16,7 +16,9 @@ Data:
     Dermatoscopic pictures are not the clinical photographs of Esteva et al., whose data is not public. Not a medical
     device.
 Expect:
-    Generated data: seven textures are told apart.
+    Real data: AUROC .832 (.778 to .882), .866 (.821 to .905) and .826 (.774 to .872), n = 300 each, benign or
+    malignant, a probe on MobileNet v2, seeds 0 to 2; baseline: majority .500, nearest pixels .519 (.485 to .555), .600
+    (.548 to .659) and .508 (.477 to .547). The sample names no lesions: only copies were kept on one side.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def skin_lesion(
     if training == "esteva":
         plan = ft.Plan(
             monitor="balanced_accuracy", method="full", optimizer="rmsprop", lr=1e-3, layer_decay=1.0, epochs=90,
-            augment="any-angle", norms="train",
+            schedule="step", milestones=(30, 60), step_factor=1 / 16, warmup=0, augment="any-angle", norms="train",
         )  # fmt: skip
     return ft.Recipe(
         data=ft.Data(source=source, layout="skin-lesions"),

@@ -17,6 +17,7 @@ from .addresses import is_remote, parse_address, printable
 from .folders import list_pictures, read_folder, walk
 from .generated import NOTE, is_generated
 from .hub_sets import is_hub_set, joined, list_hub_set, metadata_files
+from .idx import idx_files, is_idx, list_idx
 from .labels import natural_key
 from .listings import Listing, groups_from, part_of
 from .memory import list_memory
@@ -197,6 +198,8 @@ def _list_source(data: Data, for_training: bool) -> Listing:
         raise DataError(
             f"There is no folder or table {path}. Expected a folder of pictures, or a table.{_nearby(path)}"
         )
+    if is_idx(path):
+        return list_idx(path.absolute())
     if path.suffix.lower() == ".npz":
         return list_packed(path)
     if path.suffix.lower() not in TABLES:
@@ -248,6 +251,8 @@ def _special_folder(root: Path, data: Data) -> Listing | None:
         data = replace(data, image=data.image or "file_name")
         found = [list_table(read_table(file)[0], data, file.parent, str(file)) for file in files]
         return joined(found, files, root)
+    if idx_files(root):
+        return list_idx(root)
     if next(walk(root), None) is None:
         archives = find_archives(root)
         return list_shards(archives, data, str(root)) if archives else None

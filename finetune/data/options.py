@@ -21,7 +21,8 @@ class Data:
 
     Args:
         source: A folder; a CSV, TSV, JSON Lines or Parquet file; a .tar of WebDataset, a pattern or folder of them;
-            a .npz file; the URL of a table or of archives; from Python also a DataFrame, a set of the `datasets`
+            a .npz file; a folder of MNIST's files (`train-images-idx3-ubyte`); the URL of a
+            table or of archives; from Python also a DataFrame, a set of the `datasets`
             library, a list of (path, label) pairs, or a pair (arrays, targets).
         layout: The data set whose own files `source` holds, one of `LAYOUTS`: says what is picture, answer and group.
             With split="official" the division of its makers holds, where there is one.

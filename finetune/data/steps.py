@@ -112,6 +112,20 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elastic:
+    """Small shifts that differ from place to place and are alike nearby (Simard et al. 2003).
+
+    Args:
+        alpha: Strength, and
+        sigma: width in pixels of the input, as in the paper.
+    """
+
+    alpha: float
+    sigma: float
+    p: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blur:
     """A Gaussian blur.
 
@@ -159,7 +173,7 @@ class Choose:
     p: float = 1.0
 
 
-Step = Crop | Mirror | Flip | Jitter | Light | Move | Turn | Blur | Erase | Choose
+Step = Crop | Mirror | Flip | Jitter | Light | Move | Turn | Elastic | Blur | Erase | Choose
 
 
 def changes(step: Step) -> frozenset[str]:
@@ -182,6 +196,8 @@ def changes(step: Step) -> frozenset[str]:
             does = {"turn": step.turn > 5, "bend": step.slant > 0, "crop": lost > 0.1}
         case Turn():
             return frozenset({"turn", "quarter", "crop"})
+        case Elastic():
+            return frozenset({"bend", "crop"})
         case Blur():
             return frozenset({"blur"})
         case Erase():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -99,13 +100,39 @@ class PilotNet(nn.Module):
         return answer
 
 
+class MLP2500(nn.Module):
+    """841-2500-2000-1500-1000-500-10, the largest network of Cireşan et al. (2010): 12,115,010 parameters.
+
+    ReLU takes the place of scaled tanh.
+
+    Args:
+        num_classes: Number of outputs.
+        in_chans: Channels of the pictures.
+    """
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 1) -> None:
+        super().__init__()
+        widths = (in_chans * 29 * 29, 2500, 2000, 1500, 1000, 500)
+        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
+        self.fc = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answers (N, num_classes) logits for (N, in_chans, 29, 29) pictures."""
+        hidden = inputs.flatten(1)
+        for layer in self.layers:
+            hidden = F.relu(layer(hidden))
+        answer: Tensor = self.fc(hidden)
+        return answer
+
+
 def _grey(side: int) -> ImageSpec:
     return ImageSpec(size=(side, side), mean=(0.5,), std=(0.5,), interpolation="bilinear", crop_pct=1.0)
 
 
-SMALL: dict[str, tuple[type[LeNet5] | type[MLP800] | type[PilotNet], ImageSpec]] = {
+SMALL: dict[str, tuple[type[LeNet5] | type[MLP800] | type[MLP2500] | type[PilotNet], ImageSpec]] = {
     "lenet5": (LeNet5, _grey(32)),
     "mlp800": (MLP800, _grey(28)),
+    "mlp2500": (MLP2500, _grey(29)),
     "pilotnet": (
         PilotNet,
         ImageSpec(size=(66, 200), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", crop_pct=1.0),
@@ -119,7 +146,7 @@ class Small(Library):
     """The nets of this file; nobody publishes weights for them."""
 
     def names(self) -> list[str]:
-        """`lenet5`, `mlp800` and `pilotnet`."""
+        """`lenet5`, `mlp2500`, `mlp800` and `pilotnet`."""
         return sorted(SMALL)
 
     def find(self, name: str) -> tuple[str, str] | None:
@@ -155,5 +182,5 @@ class Small(Library):
         return module
 
     def input_layers(self, module: nn.Module) -> tuple[str, ...]:
-        """The first convolution; the 784-800-10 net has none that another number of channels could be put through."""
+        """The first convolution; the others have none that another number of channels could be put through."""
         return ("conv1",) if isinstance(module, LeNet5 | PilotNet) else ()
