@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from .errors import FinetuneError
+from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
 from .plan_command import plan_command
@@ -29,8 +29,8 @@ SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", 
 CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
-NOT_IN_TUNE = ("out", "overwrite", "time", "folds")  # its own, and what one validation part cannot judge
-NOT_IN_PLAN = ("recipe", "out", "overwrite")
+NOT_IN_TUNE = ("out", "overwrite", "resume", "time", "folds")  # its own, and what one validation part cannot judge
+NOT_IN_PLAN = ("recipe", "out", "overwrite", "resume")
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
@@ -46,7 +46,7 @@ def call(arguments: Sequence[str]) -> int:
 
     Returns:
         0 when all went well, 1 when some pictures could not be answered or a check found something to decide, 2 for
-        anything the user can mend, 130 when it was stopped.
+        anything the user can mend, 130 when it was stopped, 143 when a signal ended it and it can be resumed.
     """
     try:
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def call(arguments: Sequence[str]) -> int:
         named = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         tell(f"finetune: {getattr(error, 'strerror', None) or error}{named}{notes}")
-        return 2
+        return error.exit_code if isinstance(error, StoppedError) else 2
     except Exception as error:
         if not _is_usage(error):
             raise
@@ -121,6 +121,7 @@ _METAVARS = {
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
     "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h",
+    "resume": "RUN", "checkpoint_every": "10m|90s|0s",
 }  # fmt: skip
 
 
@@ -162,8 +163,10 @@ def _fit(
 
     console = Console(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
-    with kept_folder(words["out"]) as out:
-        model = fit_function(source, **parsed(words) | {"out": out}, verbose=console)
+    resume = words["resume"]
+    with kept_folder(words["out"] or resume) as out:
+        own = {} if resume else {"out": out}
+        model = fit_function(source, **parsed(words) | own, verbose=console)
     if as_json:
         print_json(model.metrics)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .data.options import DIVIDING, Data
 from .errors import ConfigError
 from .recipe import Recipe, read_recipe, recipe_from
+from .resume import check_resumable, finished, refuse_beside_resume, requeued, restarted_in, told_again
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,9 +121,12 @@ def fit(
     precision: str | None = None,
     workers: int | None = None,
     cache: Literal["auto", "ram", "disk", "off"] | None = None,
+    checkpoint_every: str | float | None = None,
+    on_nan: Literal["stop", "rollback"] | None = None,
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: str | Path | None = None,
     verbose: bool | Console = True,
     callbacks: Sequence[Any] = (),
     logger: Any = False,
@@ -227,9 +231,13 @@ def fit(
         precision: As Lightning's Trainer takes it; "auto" is bf16-mixed on GPUs that have it [auto].
         workers: Processes that read pictures while training.
         cache: "ram", "disk" or "off": where pictures are kept decoded between epochs [auto: memory, else the disk].
+        checkpoint_every: How often it is written down between two steps where training stands, 10m or 90s [10m].
+        on_nan: "stop" where a loss is no number, or "rollback": back to the last checkpoint, and on at half the rate
+            [stop].
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
+        resume: A run folder whose run was interrupted: goes on with it, and ends as it would have ended.
         verbose: Prints the plan, the progress and the figures; a rich Console says where.
         callbacks: For Lightning's Trainer.
         logger: For Lightning's Trainer.
@@ -247,8 +255,15 @@ def fit(
     words = {
         name: value
         for name, value in locals().items()
-        if name not in ("source", "recipe", "out", "overwrite", "verbose", "callbacks", "logger", "trainer")
+        if name not in ("source", "recipe", "out", "overwrite", "resume", "verbose", "callbacks", "logger", "trainer")
     }
+    if resume is None and out is not None and restarted_in(Path(out)):
+        resume, words, recipe, out, overwrite = out, {}, None, None, False
+    going_on = resume is not None
+    if resume is not None:
+        refuse_beside_resume(words, recipe=recipe, out=out, overwrite=overwrite)
+        out = recipe = Path(resume).absolute()
+        check_resumable(out)
     if isinstance(source, Recipe):
         if recipe is not None:
             raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
@@ -265,18 +280,21 @@ def fit(
     from .folder import check_out
     from .report.printed import Talk
 
-    if out is not None:
+    talk = Talk(Console() if verbose is True else verbose or None)
+    if going_on and finished(Path(resume or "")):
+        return told_again(Path(resume or ""), talk)
+    if out is not None and not going_on:
         check_out(Path(out).absolute(), overwrite=overwrite)
     from .folds import run_folds
     from .run import Doors, run
 
     # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
-    anew = any(words[name] is not None for name in DIVIDING)
+    anew = any(words.get(name) is not None for name in DIVIDING)
     recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
-    talk = Talk(Console() if verbose is True else verbose or None)
     doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
     run_it = run if whole.data.folds is None else run_folds
-    return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded)
+    with requeued():
+        return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded, resume=going_on)
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:

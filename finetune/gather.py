@@ -85,6 +85,8 @@ class Material:
 def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Material:
     """The examples, the network, and each picture read once; recipe.json is written on the way."""
     taught_by = _load_teacher(recipe.plan.teacher)
+    # Before anything slow, so that a run which is killed can go on; with the task, once that is known, again.
+    write_recipe(folder, replace(recipe, plan=machine.recorded(recipe.plan)), machine)
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
     options = task_for(recipe.task, examples.kind)

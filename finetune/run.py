@@ -19,19 +19,20 @@ from .data.leaks import find_leaks, refuse
 from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
-from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
+from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .gain import gain, gain_line
 from .gather import Material, gather, write_recipe
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
 from .recipe import Recipe
-from .record import choice, chosen_line, facts, write_report
+from .record import choice, chosen_line, facts, fingerprint, write_report
 from .report.intervals import Measured, measure
 from .report.printed import Talk, metrics_table, plan_table
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
+from .training.ledger import Ledger
 from .training.machine import Machine, scaling
 from .training.offers import Surroundings
 from .training.phase import Phase
@@ -77,7 +78,7 @@ class Learned:
 
 def run(
     recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors,
-    recorded: pd.DataFrame | None = None,
+    recorded: pd.DataFrame | None = None, resume: bool = False,
 ) -> Model:  # fmt: skip
     """Makes a model from a recipe.
 
@@ -88,6 +89,7 @@ def run(
         talk: Where progress is told.
         doors: For Lightning's Trainer.
         recorded: The split of an earlier run, which holds for the examples that it had.
+        resume: Whether `out` holds a run that was interrupted, and is to go on.
 
     Raises:
         FinetuneError: Anything the user can mend.
@@ -96,10 +98,10 @@ def run(
     # Options first: nothing below may fail for a reason that could have been told before.
     recipe.check()
     machine = Machine.of(recipe.plan)
-    with run_folder(out, overwrite=overwrite) as folder:
+    with resumed_folder(Path(out)) if resume and out else run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = divide(material, folder, recorded)
-        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began)).model
+        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began), resume=resume).model
     if out is None:
         own(model)
     return model
@@ -146,11 +148,14 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
 
 
 def learn(
-    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None
-) -> Learned:
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None,
+    resume: bool = False,
+) -> Learned:  # fmt: skip
     """One fit: the phases on the training part, and the figures of the others; it ends by the clock at `until`."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
     options, examples = material.options, material.examples
+    ledger = Ledger(folder, resume=resume)
+    ledger.begin(f"{fingerprint(examples)} {splits.fingerprint}")
     write_splits(folder / SPLITS, examples, splits)
     lesson, task = lesson_of(material, splits)
 
@@ -161,7 +166,8 @@ def learn(
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                          trainer=doors.trainer or {}, progress=talk.live, skip=recipe.data.on_corrupt == "skip",
+                          trainer=doors.trainer or {}, progress=talk.live, ledger=ledger,
+                          skip=recipe.data.on_corrupt == "skip",
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
@@ -213,6 +219,8 @@ def learn(
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
+    if not outcome.stopped:
+        ledger.finish()
     if not measured:
         talk.say(f"  {UNMEASURED}")
     talk.show(metrics_table(metrics))

@@ -33,7 +33,16 @@ def rows_of(path):
 
 def test_a_run_folder_holds_what_it_always_holds(model):
     assert {entry.name for entry in model.folder.iterdir()} == {
-        *("recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md", "model", "checkpoints")
+        *(
+            "recipe.json",
+            "splits.csv",
+            "metrics.csv",
+            "metrics.json",
+            "report.md",
+            "progress.json",
+            "model",
+            "checkpoints",
+        )
     }
     assert {entry.name for entry in (model.folder / "model").iterdir()} == {
         *("config.json", "model.safetensors", "finetune.json", "sha256.json")

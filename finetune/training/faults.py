@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..data.policies import ENGINES
 from ..data.policies import POLICIES as VARIATIONS
 from ..errors import ConfigError, nearest
-from .clock import seconds
+from .clock import every, seconds
 from .methods import METHODS
 from .phase import OPTIMIZERS, SCHEDULES
 
@@ -23,13 +23,13 @@ def faults(plan: Plan) -> list[str]:
 
 
 def _names(plan: Plan) -> list[str]:
-    from .plan import CACHES, POLICIES, PRECISIONS, SAMPLERS, SETTLES
+    from .plan import CACHES, ON_NAN, POLICIES, PRECISIONS, SAMPLERS, SETTLES
 
     known = {
         "method": ("auto", *METHODS), "augment": POLICIES, "augment_engine": ENGINES, "precision": PRECISIONS,
         "sampler": SAMPLERS, "cache": CACHES, "schedule": SCHEDULES, "settle": SETTLES,
         "optimizer": ("auto", *OPTIMIZERS), "norms": ("auto", "frozen", "train"),
-        "mirror_target": ("keep", "negate"),
+        "mirror_target": ("keep", "negate"), "on_nan": ON_NAN,
     }  # fmt: skip
     wrong = []
     for name, names in known.items():
@@ -79,6 +79,10 @@ def _lengths(plan: Plan) -> list[str]:
             seconds(plan.time)
         except ConfigError as error:
             wrong.append(str(error))
+    try:
+        every(plan.checkpoint_every)
+    except ConfigError as error:
+        wrong.append(f"checkpoint_every: {error}")
     if plan.effective_batch is not None:
         if plan.accumulate > 1:
             wrong.append("accumulate follows from effective_batch. Expected one of them.")

@@ -122,7 +122,7 @@ def _smoothed(losses: np.ndarray) -> np.ndarray:
 class Unstopped(Learner):
     """A learner that goes on when its loss breaks: to see that happen is what the test is for."""
 
-    def _stop_if_unsound(self) -> None:
+    def _check(self, optimizer: Any) -> None:
         pass
 
 

@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import ConfigError, DataError, TrainingError, UnreadableError
+from ..errors import ConfigError, DataError, NotFiniteError, StoppedError, TrainingError, UnreadableError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
@@ -37,6 +37,7 @@ from .phase import Phase
 from .plan import Plan
 from .pull import PullToStart
 from .rates import module_stages
+from .resuming import KeepPlace, Standing, forwarded, start_at
 
 
 def fit_phase(
@@ -54,6 +55,7 @@ def fit_phase(
     batches: int | None = None,
     prefix: str = "",
     watchers: Sequence[L.Callback] = (),
+    standing: Standing | None = None,
 ) -> tuple[list[Candidate], bool]:
     """Freezes, fits, and loads the best weights back into `module`.
 
@@ -71,6 +73,7 @@ def fit_phase(
         batches: Ends each epoch after so many.
         prefix: Before the checkpoint's file name.
         watchers: Further callbacks of ours.
+        standing: Where it is written down how far the phase is, and the checkpoint that it goes on from.
 
     Returns:
         The best weights, behind them the next best as far as `plan.soup` asks for them, and whether the user asked to
@@ -78,14 +81,21 @@ def fit_phase(
     """
     freeze_except(module, learning)
     state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
-    state.unlink(missing_ok=True)
     keep = KeepBest(state, monitor, higher, also=plan.soup - 1)
+    place = None if standing is None else KeepPlace(standing, keep.existing, phase.name)
+    if standing is not None and standing.after is not None:
+        standing.after.put_back(keep.files())
+        start_at(data["train_dataloaders"], standing.after)
+        data = {**data, "ckpt_path": str(standing.after.state), "weights_only": True}
+    else:
+        state.unlink(missing_ok=True)
     stop = PoliteStop()
     trainer = dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
         *beside(phase, plan, monitor, higher),
         keep,
+        *([place] if place is not None else []),
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
         QuietRanks(),
@@ -98,7 +108,8 @@ def fit_phase(
     ]
     words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
-    with quiet_lightning():
+    spawning = place is not None and around.machine.world_size > 1
+    with quiet_lightning(), forwarded(spawning):
         try:
             fit_trainer(L.Trainer(**words), module, data)
         except KeyboardInterrupt:
@@ -263,7 +274,8 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
 def _from_rank(error: Exception) -> Exception | None:
     """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
-    for kind in (TrainingError, DataError, UnreadableError, torch.OutOfMemoryError):
+    told = (NotFiniteError, StoppedError, TrainingError, DataError, UnreadableError, torch.OutOfMemoryError)
+    for kind in told:
         name = f"{kind.__module__}.{kind.__qualname__}: "
         found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
         if found:

@@ -17,6 +17,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true
 POLICIES = ("auto", *VARIATIONS)
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 SETTLES = ("interpolate", "best", "last")
+ON_NAN = ("stop", "rollback")
 MOST_VIEWED = 5_000  # training pictures beyond which a head is fitted without views: they are variety enough
 
 
@@ -112,6 +113,10 @@ class Plan:
             than crops need are then resized once before; which of the three holds them changes nothing else. With
             "auto" and "disk" also what frozen stages make of pictures is kept on the disk where a phase without
             augmentation moves those above alone.
+        checkpoint_every: How often it is written down between two steps where training stands, "10m", "90s" or
+            seconds; "0s" at each step. A run that was interrupted goes on from there, and as if it had not been.
+        on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
+            last checkpoint, or the start of the phase, and on at half the rate, up to three times.
         phases: The phases themselves, instead of a method's.
 
     Raises:
@@ -169,6 +174,8 @@ class Plan:
     precision: str = "auto"
     workers: int | None = None
     cache: Literal["auto", "ram", "disk", "off"] = "auto"
+    checkpoint_every: str | float = "10m"
+    on_nan: Literal["stop", "rollback"] = "stop"
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
