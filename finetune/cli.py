@@ -120,7 +120,7 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h",
+    "milestones": "EPOCH[,EPOCH...]", "log": "NAME[,NAME...]", "time": "10m|90s|1.5h",
     "resume": "RUN", "checkpoint_every": "10m|90s|0s",
 }  # fmt: skip
 

@@ -121,6 +121,7 @@ def fit(
     precision: str | None = None,
     workers: int | None = None,
     cache: Literal["auto", "ram", "disk", "off"] | None = None,
+    log: Sequence[str] | str | None = None,
     checkpoint_every: str | float | None = None,
     on_nan: Literal["stop", "rollback"] | None = None,
     recipe: Recipe | str | Path | None = None,
@@ -234,6 +235,8 @@ def fit(
         checkpoint_every: How often it is written down between two steps where training stands, 10m or 90s [10m].
         on_nan: "stop" where a loss is no number, or "rollback": back to the last checkpoint, and on at half the rate
             [stop].
+        log: Where figures of steps go: "csv", "tensorboard", "wandb", "mlflow" or "none", with commas [csv, and
+            tensorboard where it is installed].
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
@@ -271,6 +274,8 @@ def fit(
     start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
     if isinstance(sizes, int):
         words["sizes"] = (sizes,)
+    if isinstance(log, str):
+        words["log"] = tuple(log.split(","))
     if isinstance(milestones, int | float):
         words["milestones"] = (milestones,)
     whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)

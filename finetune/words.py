@@ -48,6 +48,8 @@ def parsed(words: dict[str, Any]) -> dict[str, Any]:
         out["sizes"] = tuple(_number("sizes", part, int) for part in out["sizes"].split(","))
     if isinstance(out.get("milestones"), str):
         out["milestones"] = tuple(_number("milestones", part, float) for part in out["milestones"].split(","))
+    if isinstance(out.get("log"), str):
+        out["log"] = tuple(out["log"].split(","))
     out |= {flag: None for flag in FLAGS if out.get(flag) is False}
     return out
 

@@ -63,6 +63,7 @@ class Learner(L.LightningModule):
         self._now: tuple[int, Batch, Tensor] | None = None
         self._late: list[tuple[int, Batch, Tensor]] = []
         self._rates: list[float] = []
+        self.gradient_norm = torch.tensor(torch.nan)
         self._compiled: Callable[[Tensor], Any] | None = None
         self.not_compiled: str | None = None
 
@@ -144,6 +145,7 @@ class Learner(L.LightningModule):
         scaled = self.trainer.precision == "16-mixed"
         norm = torch.nn.utils.get_total_norm(gradients) if gradients and not scaled else loss
         sound = torch.isfinite(loss) & torch.isfinite(norm)
+        self.gradient_norm = torch.full_like(loss, torch.nan) if scaled else norm
         if self.device.type == "cpu" or not optimizer.defaults.get("fused"):
             if not sound:
                 raise NotFiniteError(self._unsound_batch(step, batch, loss))

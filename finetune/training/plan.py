@@ -15,6 +15,7 @@ from .phase import Phase
 CACHES = ("auto", "ram", "disk", "off")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", *VARIATIONS)
+LOGS = ("auto", "csv", "tensorboard", "wandb", "mlflow", "none")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 SETTLES = ("interpolate", "best", "last")
 ON_NAN = ("stop", "rollback")
@@ -117,6 +118,8 @@ class Plan:
             seconds; "0s" at each step. A run that was interrupted goes on from there, and as if it had not been.
         on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
             last checkpoint, or the start of the phase, and on at half the rate, up to three times.
+        log: Where the figures of steps go: "csv" (steps.csv of the run folder), "tensorboard", "wandb", "mlflow" or
+            "none"; "auto" is the table, and TensorBoard where it is installed.
         phases: The phases themselves, instead of a method's.
 
     Raises:
@@ -176,6 +179,7 @@ class Plan:
     cache: Literal["auto", "ram", "disk", "off"] = "auto"
     checkpoint_every: str | float = "10m"
     on_nan: Literal["stop", "rollback"] = "stop"
+    log: tuple[str, ...] = ("auto",)
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
