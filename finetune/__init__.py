@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .check import check as check
     from .checkup import Checkup as Checkup
+    from .compare import Comparison as Comparison
+    from .compare import compare as compare
     from .data.findings import Finding as Finding
+    from .data.generated import generated_picture as generated_picture
     from .data.options import Data as Data
+    from .data.readers import read_image as read_image
     from .errors import ConfigError as ConfigError
     from .errors import DataError as DataError
     from .errors import FinetuneError as FinetuneError
@@ -35,6 +39,14 @@ if TYPE_CHECKING:
     from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
+    from .report.figures import Panel as Panel
+    from .report.figures import Plot as Plot
+    from .report.figures import draw_plots as draw_plots
+    from .report.figures import draw_sheet as draw_sheet
+    from .shipped import load_recipe as load_recipe
+    from .study import Studied as Studied
+    from .study import Study as Study
+    from .study import run_study as run_study
     from .tasks.options import Classify as Classify
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
@@ -53,6 +65,7 @@ _PLACES = {
     "Backbone": "models.options",
     "Checkup": "checkup",
     "Classify": "tasks.options",
+    "Comparison": "compare",
     "ConfigError": "errors",
     "Data": "data.options",
     "DataError": "errors",
@@ -64,30 +77,41 @@ _PLACES = {
     "MLPHead": "models.options",
     "Method": "training.methods",
     "Model": "model",
+    "Panel": "report.figures",
     "Phase": "training.phase",
     "Plan": "training.plan",
+    "Plot": "report.figures",
     "Ranked": "ranking",
     "Ranking": "ranking",
     "Recipe": "recipe",
     "Regress": "tasks.options",
     "RunFolderError": "errors",
+    "Studied": "study",
+    "Study": "study",
     "Tag": "tasks.options",
     "TrainingError": "errors",
     "Tuned": "trials",
     "WeightsError": "errors",
     "check": "check",
+    "compare": "compare",
     "datamodule": "lightning",
+    "draw_plots": "report.figures",
+    "draw_sheet": "report.figures",
     "evaluate": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
+    "generated_picture": "data.generated",
     "lightning_module": "lightning",
     "list_backbones": "models.backbones",
     "list_methods": "training.methods",
     "load": "model",
+    "load_recipe": "shipped",
     "param_groups": "training.rates",
     "rank": "rank",
+    "read_image": "data.readers",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
+    "run_study": "study",
     "tune": "tune",
 }
 

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
-from .stdout import heard, print_json, print_text, tell
+from .stdout import heard, print_json, tell
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -24,8 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 
 IN_PYTHON_ONLY = ("callbacks", "logger", "trainer", "verbose")
-SOURCE_WORDS = ("image", "target", "delimiter", "group", "group_from", "split", "no_header", "root", "label_from",
-                "on_corrupt")  # fmt: skip
+SOURCE_WORDS = ("layout", "image", "target", "delimiter", "group", "group_from", "split", "no_header", "root",
+                "label_from", "on_corrupt")  # fmt: skip
 CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
@@ -76,7 +77,7 @@ def _options_of(function: Callable[..., Any], names: Sequence[str]) -> list[insp
     """Options for the command line from a function's signature and the Args of its docstring."""
     hints, said = get_type_hints(function, localns=_LOCAL), _arguments(function.__doc__ or "")
     signature = inspect.signature(function)
-    return [_option(name, hints[name], signature.parameters[name].default, said[name]) for name in names]
+    return [_option(name, hints[name], signature.parameters[name].default, said.get(name, "")) for name in names]
 
 
 def _option(name: str, hint: Any, default: Any, text: str) -> inspect.Parameter:
@@ -120,8 +121,8 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "milestones": "EPOCH[,EPOCH...]", "log": "NAME[,NAME...]", "time": "10m|90s|1.5h",
-    "resume": "RUN", "checkpoint_every": "10m|90s|0s",
+    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "resume": "RUN",
+    "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s", "log": "NAME[,NAME...]",
 }  # fmt: skip
 
 
@@ -132,7 +133,9 @@ class _Stand:
 _LOCAL = {"Model": _Stand, "Metrics": _Stand, "Console": _Stand}
 
 
-def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name: str, text: str) -> None:
+def _command(
+    function: Callable[..., Any], extra: list[inspect.Parameter], name: str, text: str, **settings: Any
+) -> None:  # fmt: skip
     """Registers a command whose options are those of `function` and, after them, `extra`."""
     own = inspect.signature(function, eval_str=True)
     fixed = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -150,7 +153,7 @@ def _command(function: Callable[..., Any], extra: list[inspect.Parameter], name:
 
     call.__signature__ = inspect.Signature([*[p.replace(kind=p.KEYWORD_ONLY) for p in first], *extra, *later])  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]
-    app.command(name, help=text)(call)
+    app.command(name, help=text, context_settings=settings)(call)
 
 
 def _fit(
@@ -228,28 +231,15 @@ def _evaluate(
     *,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
+    out: Annotated[str | None, typer.Option(help="A folder for metrics.json and predictions.csv.")] = None,
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from .model import load
+    from .evaluate_command import evaluate_command
 
-    words = {k: v for k, v in parsed(words).items() if v is not None}
-    model = load(run)
     with _bar(None) as moved:
-        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, say=tell,
-                                 **words)  # fmt: skip
-    if as_json:
-        print_json(metrics)
-    else:
-        from rich.console import Console
-
-        from .report.printed import metrics_table
-
-        console = Console()
-        with console.capture() as shown:  # rich would leave with 1 where nobody reads on
-            console.print(metrics_table(metrics))
-        print_text(shown.get(), end="")
-    return 0
+        return evaluate_command(run, source, parsed(words), batch_size=batch_size, accelerator=accelerator, out=out,
+                                progress=moved, as_json=as_json)  # fmt: skip
 
 
 def _check(
@@ -270,6 +260,29 @@ def _check(
     return check_command(source, parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
                          accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, augment=augment,
                          as_json=as_json)  # fmt: skip
+
+
+def _run(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name of `finetune recipes`, or a .py file.")],
+    rest: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]...", help="finetune run NAME --help.")] = None,
+) -> int:
+    from .run_command import run_command
+
+    # What looks like options is left apart from the rest, in the order in which it came.
+    return run_command(name, [*(rest or ()), *context.args], of_fit=_options_of(fit_function, _words),
+                       options_of=_options_of)  # fmt: skip
+
+
+def _recipes(
+    action: Annotated[str, typer.Argument(help="list, show NAME, copy NAME FILE, or table.")] = "list",
+    rest: Annotated[list[str] | None, typer.Argument(metavar="[NAME] [FILE]", help="What to show or to copy.")] = None,
+    *,
+    as_json: JSON = False,
+) -> int:
+    from .recipes_command import recipes_command
+
+    return recipes_command(action, list(rest or ()), as_json=as_json)
 
 
 @app.command(help="Runs the main job on real handwritten digits: no network, under two minutes.")
@@ -303,10 +316,15 @@ _command(_tune, _options_of(fit_function, [word for word in _words if word not i
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
+_command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
+         "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
 _command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
          "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
+_command(_run, [], "run", "Runs a recipe: finetune run NAME [its options] --out FOLDER; --help lists them.",
+         ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])  # fmt: skip
+_command(_recipes, [], "recipes", "Lists the recipes, shows one, or copies one for you to change.")
 _command(
     backbones_command, [], "backbones", "Lists the backbones that can be named, timm's, torchvision's and our own."
 )

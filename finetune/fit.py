@@ -61,7 +61,7 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
     effective_batch: int | None = None,
-    optimizer: Literal["auto", "sgd", "adamw", "lars", "lamb"] | None = None,
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] | None = None,
     lr: float | Literal["auto"] | None = None,
     scale_lr: bool | None = None,
     reference_batch: int | None = None,
@@ -75,7 +75,9 @@ def fit(
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
     zero_gamma: bool | None = None,
-    augment: Literal["auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "documents"]
+    augment: Literal[
+        "auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic", "documents"
+    ]
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
     mirror_target: Literal["keep", "negate"] | None = None,
@@ -95,6 +97,9 @@ def fit(
     loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber"]
     | None = None,
     focal_gamma: float | None = None,
+    scale: Sequence[str] | None = None,
+    layout: Literal["pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products"]
+    | None = None,
     image: str | None = None,
     target: str | Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -123,6 +128,7 @@ def fit(
     cache: Literal["auto", "ram", "disk", "off"] | None = None,
     log: Sequence[str] | str | None = None,
     checkpoint_every: str | float | None = None,
+    rank_timeout: str | float | None = None,
     on_nan: Literal["stop", "rollback"] | None = None,
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
@@ -170,7 +176,8 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd" or "adamw", for large batches "lars" or "lamb"; by default what suits the phase.
+        optimizer: "sgd", "plain-sgd" without momentum, "adamw", for large batches "lars" or "lamb"; by default what
+            suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
         scale_lr: Multiplies rates by the pictures a step over reference_batch.
@@ -185,8 +192,8 @@ def fit(
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
         zero_gamma: Starts fresh residual blocks at nothing; for random weights.
-        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits" or "documents" [light;
-            standard where lp-ft moves the backbone; documents where the target is a number].
+        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic" or "documents"
+            [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
         sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
@@ -206,6 +213,8 @@ def fit(
         loss: "logit-adjusted" and "balanced-softmax" are for classes, "focal" also for labels, "asymmetric" for labels
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
+        scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
+        layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
         delimiter: What separates several labels in one cell.
@@ -233,6 +242,7 @@ def fit(
         workers: Processes that read pictures while training.
         cache: "ram", "disk" or "off": where pictures are kept decoded between epochs [auto: memory, else the disk].
         checkpoint_every: How often it is written down between two steps where training stands, 10m or 90s [10m].
+        rank_timeout: Names the process that several others wait for, and ends the run, after so long [20m].
         on_nan: "stop" where a loss is no number, or "rollback": back to the last checkpoint, and on at half the rate
             [stop].
         log: Where figures of steps go: "csv", "tensorboard", "wandb", "mlflow" or "none", with commas [csv, and
@@ -311,7 +321,7 @@ def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
         options: As for `Model.evaluate`.
 
     Returns:
-        `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
+        As `Model.evaluate`.
     """
     data = source if isinstance(source, Data) else None
     from .model import load

@@ -19,10 +19,12 @@ from .files import locked, replacing
 
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
-LEAKS, OUT_OF_FOLD = "leaks.csv", "out_of_fold.csv"
+LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
 STEPS, LOGS = "steps.csv", "logs"  # of phases on pictures
 PROGRESS = "progress.json"
-OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PROGRESS, STEPS, LOGS}
+FIGURES, FITS = "figures", "fits"  # of a study
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
+        FITS, STEPS, LOGS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run
@@ -57,14 +59,16 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
     except BaseException as error:
         # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
         told = _of_disk(error, folder) if isinstance(error, OSError) and _is_of_disk(error, folder) else error
-        places = _places_of_weights(folder)
-        kept = isinstance(error, StoppedError) or (bool(places) and not isinstance(told, RunFolderError))
+        places, resumable = _places_of_weights(folder), any(folder.glob(f"**/{CHECKPOINTS}/*.steps/*/files.json"))
+        kept = isinstance(error, StoppedError) or (bool(places or resumable) and not isinstance(told, RunFolderError))
         if not kept:
             _undo(folder, made, aside)
             if isinstance(error, KeyboardInterrupt):
                 error.add_note("Nothing was kept: there were no weights yet.")
         elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt) and not isinstance(error, StoppedError):
-            error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            if places:
+                error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            error.add_note(f"What was done is kept: finetune fit --resume {folder}")
         if aside is not None and aside.exists():
             told.add_note(f"The run that was there before is in {aside}.")
         if told is not error:
@@ -217,8 +221,12 @@ def _is_ours(name: str) -> bool:
 
 
 def _places_of_weights(folder: Path) -> list[str]:
-    """Where the weights of an epoch are, of this run or of its folds."""
-    found = [*folder.glob(f"{CHECKPOINTS}/*.json"), *folder.glob(f"fold-*/{CHECKPOINTS}/*.json")]
+    """Where the weights of an epoch are, of this run, of its folds or of a study's fits."""
+    found = [
+        *folder.glob(f"{CHECKPOINTS}/*.json"),
+        *folder.glob(f"fold-*/{CHECKPOINTS}/*.json"),
+        *folder.glob(f"{FITS}/*/{CHECKPOINTS}/*.json"),
+    ]
     return sorted({str(file.parent) for file in found})
 
 

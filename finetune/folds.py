@@ -17,12 +17,15 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, write_splits
 from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, resumed_folder, run_folder, write_json
 from .gather import Material, gather, write_recipe
+from .measured import judge_run
 from .model import Model, own
 from .predict import Answers, answers, as_table, write_table
+from .predictions import write_predictions
 from .recipe import Recipe
 from .record import facts, fingerprint, write_report
 from .report.printed import Talk, folds_rows, metrics_table
-from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, with_intervals, without_leaks
+from .report.told import told_lines
+from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, without_leaks
 from .saved import as_one, save_ensemble
 from .tasks.base import Task
 from .training.ledger import Ledger
@@ -145,7 +148,7 @@ def _averaged(
     # Held-out answers all together, then the test part, which nobody has looked at, by the mean of all members.
     lesson = Lesson(examples=splits.units_of(examples), target=task.labels.encode(examples.targets), train=held,
                     validation=held[:0], features=None)  # fmt: skip
-    metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)}
+    told = {"validation": (held, answer)}
     test, measured = splits.indices("test"), True
     if len(test):
         seen = unless_stopped(
@@ -154,16 +157,21 @@ def _averaged(
         )  # fmt: skip
         measured = seen is not None
         if seen is not None:
-            metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+            told["test"] = (test, seen)
+    verdict = judge_run(task, lesson, told, looks=material.looks, seed=recipe.plan.seed)
+    metrics = verdict.metrics
     stopped = stopped or not measured
     metrics["folds"] = _over_folds(members)
     if splits.leaks:
         metrics["leaks"] = splits.leaks
+    if examples.generated:
+        metrics["generated"] = True
 
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": [dict(one.facts["chosen"]) for one in members], "stopped": stopped}
     save_ensemble(folder / MODEL, [one.folder for one in members], network, task, material.options, known)
     write_json(folder / METRICS, metrics)
+    write_predictions(folder, verdict.predictions)
     notes = [*material.notes, *splits.notes]
     if not measured:
         notes.append(UNMEASURED)
@@ -174,6 +182,8 @@ def _averaged(
                  chosen=f"The model averages the answers of {len(members)} folds.")  # fmt: skip
     talk.say(f"All {len(members)} folds")
     talk.show(metrics_table(metrics))
+    for line in told_lines(metrics, task.metrics[0]):
+        talk.say(f"  {line}")
     for name, mean, spread, _ in folds_rows(metrics["folds"]):
         talk.say(f"  {name} over the folds: mean {mean}, standard deviation {spread}")
     return Model(network=network, task=task, folder=folder, metrics=metrics, facts=known, stopped=stopped)

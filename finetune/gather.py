@@ -60,6 +60,7 @@ class Material:
         clusters: (N,) int64, equal for examples that pairs connect; None where nobody looked.
         reasons: What the data decided of the plan, and why, a line each.
         teacher: Whose answers count beside the targets.
+        looks: What the pictures look like, an entry an example; None where nobody looked.
     """
 
     recipe: Recipe
@@ -75,6 +76,7 @@ class Material:
     clusters: np.ndarray | None = None
     reasons: tuple[str, ...] = ()
     teacher: Teacher | None = None
+    looks: Looks | None = None
 
     @property
     def options(self) -> TaskOptions:
@@ -128,7 +130,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *told_pairs(pairs)),
         pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *measured),
-        teacher=teacher,
+        teacher=teacher, looks=looks,
     )  # fmt: skip
 
 

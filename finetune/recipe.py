@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -40,12 +41,14 @@ class Recipe:
         model: The backbone, its weights and its head.
         task: What the answer means; None infers it from the targets.
         plan: How it is trained, and on what.
+        made_by: The file that made it and the options it was given, where `finetune run` did.
     """
 
     data: Data
     model: Backbone = field(default_factory=lambda: Backbone(DEFAULT_BACKBONE))
     task: TaskOptions | None = None
     plan: Plan = field(default_factory=Plan)
+    made_by: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Refuses what cannot be right before any file is read.
@@ -104,7 +107,8 @@ class Recipe:
             task = {"kind": name, **asdict(self.task)}
         plan = asdict(self.plan)
         plan["teacher"] = self.plan.teacher and _whole(self.plan.teacher)
-        return {"data": data, "model": model, "task": task, "plan": plan}
+        made_by = self.made_by and dict(self.made_by)
+        return {"data": data, "model": model, "task": task, "plan": plan, "made_by": made_by}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -122,6 +126,7 @@ class Recipe:
                 model=Backbone(**_tuples(model), head=HEADS[head.pop("kind")](**head)),
                 task=None if task is None else TASKS[task["kind"]](**{k: v for k, v in task.items() if k != "kind"}),
                 plan=Plan(**_tuples(plan)),
+                made_by=values.get("made_by"),
             )
         except (KeyError, TypeError) as error:
             raise ConfigError(
@@ -158,6 +163,14 @@ def read_recipe(path: str | Path) -> Recipe:
     return Recipe.from_dict(values)
 
 
+def rerun(made_by: Mapping[str, Any]) -> str:
+    """The command that makes a recipe again from the file that made it."""
+    given = {name: value for name, value in made_by["options"].items() if value not in (None, False)}
+    source = [str(given.pop("source"))] if "source" in given else []
+    options = (f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items())
+    return shlex.join(["finetune", "run", str(made_by["recipe"]), *source, *options])
+
+
 # The words of `ft.fit` and of the command line, and the value whose field each one sets.
 WORDS: dict[str, tuple[str, str]] = {
     **{f.name: ("data", f.name) for f in fields(Data) if f.name not in ("source", "kind")},
@@ -171,7 +184,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
     "loss": ("task", "loss"),
-    "focal_gamma": ("task", "focal_gamma"),
+    **{name: ("task", name) for name in ("focal_gamma", "scale")},
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 
@@ -198,7 +211,10 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
         raise ConfigError("There is nothing to learn from: expected a folder, a table, or --recipe. Got neither.")
     elif isinstance(start.data.source, Mapping):
         was = start.data.source.get("in_memory", "something")
-        raise ConfigError(f"The examples of this recipe were in memory (a {was}). Give them again, as the source.")
+        again = f", or run {rerun(start.made_by)}" if start.made_by else ""
+        raise ConfigError(
+            f"The examples of this recipe were in memory (a {was}). Give them again, as the source{again}."
+        )
     wrong: list[str] = []
     kind = given["task"].pop("kind", None) or TASK_OF_LOSS.get(str(given["task"].get("loss")))
     if kind is not None and kind not in TASKS:
@@ -217,7 +233,8 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
         asked = given["model"].get("name")
         named = model or (Backbone(asked) if asked else None)
         raise ConfigError("\n".join([*wrong, *_misnamed(named, given["plan"].get("monitor"))]))
-    return Recipe(data=data, model=replace(model, head=head), task=task, plan=plan)
+    made_by = start.made_by if start else None
+    return Recipe(data=data, model=replace(model, head=head), task=task, plan=plan, made_by=made_by)
 
 
 def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:

@@ -31,6 +31,7 @@ from .models.network import Network
 from .models.options import Backbone
 from .recipe import HEADS, TASKS
 from .tasks.base import Task
+from .tasks.options import Classify, Tag
 from .types import ImageSpec
 
 FORMAT = 2
@@ -175,8 +176,7 @@ def _load(folder: Path, module: Any) -> Saved:
             return _load_members(folder, facts, module)
         heads = [folder / "head.safetensors"] if (folder / "head.safetensors").exists() else []
         states = {path.name: _read(path) for path in (folder / "model.safetensors", *heads)}
-        labels = Labels.from_dict(facts["labels"])
-        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+        task = task_of(facts, folder / "finetune.json")
         spec = ImageSpec.from_dict(facts["preprocessing"])
         state, head = states["model.safetensors"], dict(facts["backbone"]["head"])
         backbone = Backbone(
@@ -187,12 +187,33 @@ def _load(folder: Path, module: Any) -> Saved:
         raise RunFolderError(f"{folder / 'finetune.json'} is incomplete: {error}. Was it edited?") from error
     config = read_json(folder / "config.json")
     try:
-        network = native.from_saved(config, backbone, spec, labels.num_outputs, state, states.get("head.safetensors"))
+        network = native.from_saved(
+            config, backbone, spec, task.labels.num_outputs, state, states.get("head.safetensors")
+        )
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.json'} is incomplete: {error}. Was it edited?") from error
+    return Saved(network=network.eval(), task=task, facts=facts)
+
+
+def task_of(facts: Mapping[str, Any], file: Path) -> Task:
+    """What the outputs of a saved model mean, from its finetune.json alone.
+
+    Args:
+        facts: All of finetune.json.
+        file: Where it was read, for the message.
+
+    Raises:
+        RunFolderError: It is incomplete.
+    """
+    try:
+        labels = Labels.from_dict(facts["labels"])
+        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{file} is incomplete: {error}. Was it edited?") from error
     # The weights of the loss are for training only; what they were made from is not needed to answer.
-    plain = type(options)() if facts["task"].get("class_weight") == "balanced" else options
-    return Saved(network=network.eval(), task=plain.build(labels, []), facts=facts)
+    if isinstance(options, Classify | Tag) and isinstance(options.class_weight, str):
+        options = replace(options, class_weight=None)
+    return options.build(labels, [])
 
 
 def _load_members(folder: Path, facts: dict[str, Any], module: Any) -> Saved:

@@ -50,6 +50,8 @@ def parsed(words: dict[str, Any]) -> dict[str, Any]:
         out["milestones"] = tuple(_number("milestones", part, float) for part in out["milestones"].split(","))
     if isinstance(out.get("log"), str):
         out["log"] = tuple(out["log"].split(","))
+    if isinstance(out.get("scale"), str):
+        out["scale"] = tuple(out["scale"].split(","))
     out |= {flag: None for flag in FLAGS if out.get(flag) is False}
     return out
 

@@ -19,7 +19,22 @@ LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitli
 VALUES = (
     *("data.steps", "data.policies", "data.options", "models.options", "tasks.options", "training.plan"),
     *("training.phase", "training.methods", "training.faults", "training.clock", "training.defaults"),
-    *("recipe", "fit", "cli", "search", "tune", "words", "errors", "types", "files", "folder", "__init__", "__main__"),
+    *(
+        "recipe",
+        "shipped",
+        "study",
+        "fit",
+        "cli",
+        "search",
+        "tune",
+        "words",
+        "errors",
+        "types",
+        "files",
+        "folder",
+        "__init__",
+        "__main__",
+    ),
 )
 HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}
 
@@ -34,6 +49,8 @@ ROOMS = {
     "data": set(),
     "models": set(),
     "folder": set(),
+    "_recipes": set(),
+    "shipped": {"_recipes"},
     "tasks": {"data"},
     "shelf": set(),
     "features": {"data", "models", "shelf"},
@@ -41,10 +58,14 @@ ROOMS = {
     "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
     "saved": {"data", "models", "tasks", "recipe", "folder"},
     "predict": {"data", "models", "tasks", "features"},
-    "evaluate": {"data", "models", "tasks", "features", "predict", "report"},
+    "predictions": {"data", "folder", "predict", "tasks"},
+    "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
+    "baselines": {"report", "tasks"},
+    "measured": {"baselines", "data", "gain", "models", "predictions", "report", "tasks", "training"},
+    "compare": {"data", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
     "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
-    "model": {"data", "models", "tasks", "features", "predict", "evaluate", "saved", "folder"},
+    "model": {"data", "models", "tasks", "features", "predict", "predictions", "evaluate", "saved", "folder"},
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
     "training": {"data", "models", "tasks", "features", "activations"},
@@ -111,7 +132,8 @@ def test_every_room_has_its_rule():
     # At the top: they may know everybody.
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
-            "rank_command", "training_part", "foreseen", "plan_command", "resume"}  # fmt: skip
+            "rank_command", "training_part", "resume", "foreseen", "plan_command", "evaluate_command",
+            "compare_command", "study", "run_command", "recipes_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -123,7 +145,8 @@ def test_recipe_imports_values_only_of_the_rooms():
 def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
-           "training_part", "foreseen", "plan_command"}  # fmt: skip
+           "evaluate_command", "compare_command", "training_part", "foreseen", "plan_command", "study", "run_command",
+           "recipes_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .steps import Blur, Choose, Crop, Erase, Flip, Jitter, Light, Mirror, Move, Step
+from .steps import Blur, Choose, Crop, Elastic, Erase, Flip, Jitter, Light, Mirror, Move, Step
 
 Size = tuple[int, int]
 Matrix = tuple[float, float, float, float, float, float]
@@ -68,6 +68,8 @@ def _draw(step: Step, random: Random, seed: int, size: Size, channels: int) -> I
             yield Operation("light", (gain, offset))
         case Move():
             yield Operation("warp", (_moved(step, random, size), step.border))
+        case Elastic():
+            yield Operation("elastic", (random.getrandbits(32), step.alpha, step.sigma))
         case Blur():
             yield Operation("blur", (random.uniform(0.1, step.sigma),))
         case Erase():

@@ -15,7 +15,9 @@ from ..errors import ConfigError, DataError, listing, nearest
 from ..types import Kind
 from .addresses import is_remote, parse_address, printable
 from .folders import list_pictures, read_folder, walk
+from .generated import NOTE, is_generated
 from .hub_sets import is_hub_set, joined, list_hub_set, metadata_files
+from .idx import idx_files, is_idx, list_idx
 from .labels import natural_key
 from .listings import Listing, groups_from, part_of
 from .memory import list_memory
@@ -44,6 +46,7 @@ class Examples:
         arrays: The pictures, where they were given in memory; `array:N` is the Nth of these.
         notes: What was inferred, a sentence each, to be shown to the user.
         delimiter: What separated several labels in one cell, or None.
+        generated: A recipe drew the pictures.
     """
 
     table: pd.DataFrame
@@ -51,6 +54,7 @@ class Examples:
     arrays: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     delimiter: str | None = None
+    generated: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -120,9 +124,11 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
     if found.extra is not None:
         table = pd.concat([table, found.extra.rename(columns=_beside_ours(found.extra))], axis=1)
     table, repeated = _once(table)
+    generated = is_generated(data.source)
     examples = Examples(
-        table=table, kind=parsed.kind, arrays=found.arrays, notes=(*notes, *repeated), delimiter=parsed.delimiter
-    )
+        table=table, kind=parsed.kind, arrays=found.arrays, delimiter=parsed.delimiter, generated=generated,
+        notes=(*([NOTE] if generated else []), *notes, *repeated),
+    )  # fmt: skip
     if for_training:
         _check_learnable(examples, data.source)
     return examples
@@ -155,6 +161,10 @@ def _beside_ours(extra: pd.DataFrame) -> dict[str, str]:
 
 def _list_source(data: Data, for_training: bool) -> Listing:
     source = data.source
+    if data.layout is not None:
+        from .layouts.named import list_layout
+
+        return list_layout(data)
     if is_hub_set(source):
         return list_hub_set(source, data)
     if is_remote(source) or is_remote(data.root):
@@ -188,6 +198,8 @@ def _list_source(data: Data, for_training: bool) -> Listing:
         raise DataError(
             f"There is no folder or table {path}. Expected a folder of pictures, or a table.{_nearby(path)}"
         )
+    if is_idx(path):
+        return list_idx(path.absolute())
     if path.suffix.lower() == ".npz":
         return list_packed(path)
     if path.suffix.lower() not in TABLES:
@@ -239,6 +251,8 @@ def _special_folder(root: Path, data: Data) -> Listing | None:
         data = replace(data, image=data.image or "file_name")
         found = [list_table(read_table(file)[0], data, file.parent, str(file)) for file in files]
         return joined(found, files, root)
+    if idx_files(root):
+        return list_idx(root)
     if next(walk(root), None) is None:
         archives = find_archives(root)
         return list_shards(archives, data, str(root)) if archives else None
@@ -258,8 +272,12 @@ def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if not again.any():
         return table, []
     columns = ["target", "group", "split"]
+
+    def told(values: list[str]) -> str:
+        return listing(values) if len(values) > 3 else " and ".join(values)
+
     odd = [
-        f"{name} ({' and '.join(str(value) for value in rows[column].drop_duplicates())})"
+        f"{name} ({told([str(value) for value in rows[column].drop_duplicates()])})"
         for name, rows in table[again].groupby("id", sort=False)
         for column in columns
         if rows[column].map(str).nunique() > 1

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 
 DIVIDING = ("split", "group", "group_from", "validation", "test", "order", "stretches", "gap", "folds")
 """The options that say how examples are divided."""
+LAYOUTS = ("pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products")
+"""The data sets whose own files are understood."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +21,11 @@ class Data:
 
     Args:
         source: A folder; a CSV, TSV, JSON Lines or Parquet file; a .tar of WebDataset, a pattern or folder of them;
-            a .npz file; the URL of a table or of archives; from Python also a DataFrame, a set of the `datasets`
+            a .npz file; a folder of MNIST's files (`train-images-idx3-ubyte`); the URL of a
+            table or of archives; from Python also a DataFrame, a set of the `datasets`
             library, a list of (path, label) pairs, or a pair (arrays, targets).
+        layout: The data set whose own files `source` holds, one of `LAYOUTS`: says what is picture, answer and group.
+            With split="official" the division of its makers holds, where there is one.
         image: Name (or number, with `no_header`) of the column that holds the picture's path.
         target: Name or number of the column that holds the answer, or several names: one 0/1 column a label.
         kind: What the target is; "auto" infers it and says so.
@@ -49,6 +54,7 @@ class Data:
     """
 
     source: Any
+    layout: str | None = None
     image: str | None = None
     target: str | tuple[str, ...] | None = None
     kind: Literal["auto", "class", "labels", "number"] = "auto"
@@ -85,6 +91,9 @@ class Data:
             wrong.append(f"test must be a share from 0 to below 1. Got {self.test}.")
         elif self.validation + self.test >= 1:
             wrong.append(f"validation + test must leave something to train on. Got {self.validation} + {self.test}.")
+        if self.layout not in (None, *LAYOUTS):
+            known = ", ".join(LAYOUTS)
+            wrong.append(f"layout must be one of {known}. Got {self.layout!r}.{nearest(str(self.layout), LAYOUTS)}")
         if self.copies not in ("find", "exact", "ignore"):
             wrong.append(f'copies must be "find", "exact" or "ignore". Got {self.copies!r}.')
         if self.on_corrupt not in ("stop", "skip"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ConfigError, nearest
-from .steps import CHANGES, Blur, Choose, Crop, Erase, Flip, Jitter, Light, Mirror, Move, Step, changes
+from .steps import CHANGES, Blur, Choose, Crop, Elastic, Erase, Flip, Jitter, Light, Mirror, Move, Step, changes
 
 ENGINES = ("albumentations", "torchvision")
 """The libraries that can do it."""
@@ -87,6 +87,11 @@ POLICIES = {
         "Digits, letters, signs: nothing is mirrored or recoloured; turns up to 10 degrees, small slants and shifts, "
         "which a mark at the very edge may not outlast, and light.",
         (Move(turn=10, scale=0.1, shift=0.05, slant=5, border="edge", p=0.9), Light(light=0.15, p=0.5)),
+    ),
+    "elastic": Policy(
+        "Handwriting in about 28 pixels: strokes are bent by the field of Simard et al. (2003; alpha 34, sigma 4), and "
+        "turned by up to 7.5 degrees, scaled and shifted a little. What is not drawn by hand becomes another thing.",
+        (Elastic(alpha=34, sigma=4), Move(turn=7.5, scale=0.15, shift=0.05, border="edge", p=0.9)),
     ),
     "documents": Policy(
         "Pages, receipts, road scenes: nothing is mirrored, cropped or recoloured; tiny turns and shifts, light, blur.",

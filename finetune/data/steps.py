@@ -102,6 +102,20 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elastic:
+    """Small shifts that differ from place to place and are alike nearby (Simard et al. 2003).
+
+    Args:
+        alpha: Strength, and
+        sigma: width in pixels of the input, as in the paper.
+    """
+
+    alpha: float
+    sigma: float
+    p: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blur:
     """A Gaussian blur.
 
@@ -149,7 +163,7 @@ class Choose:
     p: float = 1.0
 
 
-Step = Crop | Mirror | Flip | Jitter | Light | Move | Blur | Erase | Choose
+Step = Crop | Mirror | Flip | Jitter | Light | Move | Elastic | Blur | Erase | Choose
 
 
 def changes(step: Step) -> frozenset[str]:
@@ -170,6 +184,8 @@ def changes(step: Step) -> frozenset[str]:
             corner = (math.cos(math.radians(step.turn)) + math.sin(math.radians(step.turn)) - 1) / 2
             lost = step.scale / 2 + step.shift + corner + math.tan(math.radians(step.slant)) / 2
             does = {"turn": step.turn > 5, "bend": step.slant > 0, "crop": lost > 0.1}
+        case Elastic():
+            return frozenset({"bend", "crop"})
         case Blur():
             return frozenset({"blur"})
         case Erase():

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from .draws import Matrix, Operation
+from .elastic import field
 
 
 @contextmanager
@@ -65,6 +66,17 @@ def _warp(picture: np.ndarray, mean: Sequence[float], matrix: Matrix, border: st
     return warped[0] if len(warped) == 1 else np.concatenate(warped, axis=2)
 
 
+def _elastic(picture: np.ndarray, mean: Any, seed: int, alpha: float, sigma: float) -> np.ndarray:
+    size = picture.shape[:2]
+    down, right = field(seed, size, alpha, sigma)
+    rows, columns = np.indices(size, np.float32)
+    # In floating point: on 8 bits OpenCV takes places at multiples of 1/32.
+    bent = cv2.remap(
+        picture.astype(np.float32), columns + right, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.round(bent).astype(np.uint8) if picture.dtype == np.uint8 else np.asarray(bent, np.float32)
+
+
 def _blur(picture: np.ndarray, mean: Any, sigma: float) -> np.ndarray:
     return pixel.separable_convolve(picture, create_gaussian_kernel_1d(sigma))  # type: ignore[no-any-return]
 
@@ -106,6 +118,7 @@ OPERATIONS: Mapping[str, Callable[..., np.ndarray]] = {
     "hue": lambda picture, mean, turn: pixel.adjust_hue_torchvision(picture, turn),
     "light": _light,
     "warp": _warp,
+    "elastic": _elastic,
     "blur": _blur,
     "erase": _erase,
     "sharpness": _sharpness,

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 import torchvision.transforms.v2.functional as F
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from .draws import Matrix, Operation
+from .elastic import field
 
 
 def _white(picture: Tensor) -> float:
@@ -68,6 +70,16 @@ def _reach(back: Matrix, height: int, width: int) -> int:
     return min(math.ceil(outside) + 1, height - 1, width - 1)
 
 
+def _elastic(picture: Tensor, mean: Any, seed: int, alpha: float, sigma: float) -> Tensor:
+    height, width = picture.shape[1:]
+    down, right = torch.from_numpy(field(seed, (height, width), alpha, sigma))
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    # From -1 at the left edge of the first pixel to 1 at the right edge of the last one.
+    grid = torch.stack([(2 * (columns + right) + 1) / width - 1, (2 * (rows + down) + 1) / height - 1], dim=-1)
+    bent = grid_sample(picture[None].float(), grid[None], padding_mode="border", align_corners=False)[0]
+    return bent.round_().to(picture.dtype) if picture.dtype == torch.uint8 else bent
+
+
 def _blur(picture: Tensor, mean: Any, sigma: float) -> Tensor:
     # As PIL: 3.5 widths to either side. A mirrored edge cannot be wider than the picture.
     size = min(int(sigma * 3.5) * 2 + 1, *(2 * side - 1 for side in picture.shape[1:]))
@@ -96,6 +108,7 @@ OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
     "hue": lambda picture, mean, turn: F.adjust_hue(picture, turn),
     "light": _light,
     "warp": _warp,
+    "elastic": _elastic,
     "blur": _blur,
     "erase": _erase,
     "sharpness": _each_channel(F.adjust_sharpness),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import final
 
 from torch import Tensor, nn
@@ -60,13 +61,39 @@ class MLP800(nn.Module):
         return answer
 
 
+class MLP2500(nn.Module):
+    """841-2500-2000-1500-1000-500-10, the largest network of Cireşan et al. (2010): 12,115,010 parameters.
+
+    ReLU takes the place of scaled tanh.
+
+    Args:
+        num_classes: Number of outputs.
+        in_chans: Channels of the pictures.
+    """
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 1) -> None:
+        super().__init__()
+        widths = (in_chans * 29 * 29, 2500, 2000, 1500, 1000, 500)
+        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
+        self.fc = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answers (N, num_classes) logits for (N, in_chans, 29, 29) pictures."""
+        hidden = inputs.flatten(1)
+        for layer in self.layers:
+            hidden = F.relu(layer(hidden))
+        answer: Tensor = self.fc(hidden)
+        return answer
+
+
 def _grey(side: int) -> ImageSpec:
     return ImageSpec(size=(side, side), mean=(0.5,), std=(0.5,), interpolation="bilinear", crop_pct=1.0)
 
 
-SMALL: dict[str, tuple[type[LeNet5] | type[MLP800], ImageSpec]] = {
+SMALL: dict[str, tuple[type[LeNet5] | type[MLP800] | type[MLP2500], ImageSpec]] = {
     "lenet5": (LeNet5, _grey(32)),
     "mlp800": (MLP800, _grey(28)),
+    "mlp2500": (MLP2500, _grey(29)),
 }
 """Name to network and what it wants to see."""
 
@@ -76,7 +103,7 @@ class Small(Library):
     """The nets of this file; nobody publishes weights for them."""
 
     def names(self) -> list[str]:
-        """`lenet5` and `mlp800`."""
+        """`lenet5`, `mlp2500` and `mlp800`."""
         return sorted(SMALL)
 
     def find(self, name: str) -> tuple[str, str] | None:
@@ -112,5 +139,5 @@ class Small(Library):
         return module
 
     def input_layers(self, module: nn.Module) -> tuple[str, ...]:
-        """LeNet-5's first convolution; the other net has none that another number of channels could be put through."""
+        """LeNet-5's first convolution; the others have none that another number of channels could be put through."""
         return ("conv1",) if isinstance(module, LeNet5) else ()

@@ -83,10 +83,11 @@ def _lengths(plan: Plan) -> list[str]:
             seconds(plan.time)
         except ConfigError as error:
             wrong.append(str(error))
-    try:
-        every(plan.checkpoint_every)
-    except ConfigError as error:
-        wrong.append(f"checkpoint_every: {error}")
+    for name, read in (("checkpoint_every", every), ("rank_timeout", seconds)):
+        try:
+            read(getattr(plan, name))
+        except ConfigError as error:
+            wrong.append(f"{name}: {error}")
     if plan.effective_batch is not None:
         if plan.accumulate > 1:
             wrong.append("accumulate follows from effective_batch. Expected one of them.")

@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 from torch.optim.lr_scheduler import LambdaLR
@@ -44,6 +45,8 @@ class Learner(L.LightningModule):
         teacher: Whose answers count for the share `phase.teacher` of the loss.
         named: What each example is called, for whoever is told of one that goes wrong.
     """
+
+    stops = True  # where the loss or a gradient is no number
 
     def __init__(
         self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int, head_decay: float | None = None,
@@ -122,39 +125,38 @@ class Learner(L.LightningModule):
         Raises:
             NotFiniteError: The loss or a gradient is not finite; the weights are as they were before the step.
         """
-        self._check(optimizer)
-        self._bound(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        norm = self._check(optimizer)
+        if norm is None or not gradient_clip_val or gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        # The same arithmetic. Lightning takes a fused optimizer for one that scales gradients by itself wherever
+        # precision is mixed, and refuses to clip them then: also under bf16, where nothing is scaled.
+        learning = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grads_with_norm_(learning, float(gradient_clip_val), norm)
 
-    def _bound(self, optimizer: torch.optim.Optimizer, most: Any, algorithm: Any) -> None:
-        """Clips gradients, under bf16 by our own hand.
-
-        Lightning takes fused optimizers for such as scale gradients by themselves wherever precision is mixed, and
-        refuses to clip for them; under bf16 nothing is scaled.
-        """
-        if self.trainer.precision != "bf16-mixed" or algorithm not in (None, "norm"):
-            self.clip_gradients(optimizer, most, algorithm)
-        elif most:
-            learning = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(learning, most)
-
-    def _check(self, optimizer: torch.optim.Optimizer) -> None:
+    def _check(self, optimizer: torch.optim.Optimizer) -> Tensor | None:
+        """The norm of the gradient, (); None where only somebody else can tell."""
         assert self._now is not None  # noqa: S101  # a gradient is that of a loss
         step, batch, loss = self._now
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # Scaled losses of 16 bits overflow now and then, and their scaler skips the step by itself.
-        scaled = self.trainer.precision == "16-mixed"
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients and not scaled else loss
-        sound = torch.isfinite(loss) & torch.isfinite(norm)
-        self.gradient_norm = torch.full_like(loss, torch.nan) if scaled else norm
+        # Scaled losses of 16 bits overflow now and then, and their scaler skips the step by itself; of sharded weights
+        # each rank holds a part.
+        known = self.trainer.precision not in ("16-mixed", "16-true") and type(self.trainer.strategy) in _WHOLE
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients and known else None
+        self.gradient_norm = torch.full_like(loss, torch.nan) if norm is None else norm
+        if not self.stops:
+            return norm
+        sound = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)
         if self.device.type == "cpu" or not optimizer.defaults.get("fused"):
             if not sound:
                 raise NotFiniteError(self._unsound_batch(step, batch, loss))
-            return
+            return norm
         # Asking for the value at once would make an accelerator wait for the CPU at every step. Its fused optimizers
         # take no step where they are told of an overflow; a step later the answer is there.
         optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
         self._stop_if_unsound()
         self._late.append((step, batch, sound))
+        return norm
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the logits of a batch."""
@@ -272,6 +274,9 @@ class Learner(L.LightningModule):
             f"{_number(self.phase.lr) / 10:g}, "
             "or --precision 32-true."
         )
+
+
+_WHOLE = (SingleDeviceStrategy, DDPStrategy)
 
 
 def _number(lr: float | str) -> float:

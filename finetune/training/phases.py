@@ -11,6 +11,7 @@ import contextlib
 import copy
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import warnings
@@ -30,6 +31,7 @@ from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
+from .clock import seconds
 from .freeze import freeze_except, learning_stages
 from .machine import Machine, accumulation, seed_all
 from .offers import Candidate, Surroundings
@@ -38,6 +40,7 @@ from .plan import Plan
 from .pull import PullToStart
 from .rates import module_stages
 from .resuming import KeepPlace, Standing, forwarded, start_at
+from .watch import Watch, raise_if_hung
 
 
 def fit_phase(
@@ -109,11 +112,20 @@ def fit_phase(
     words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
     spawning = place is not None and around.machine.world_size > 1
+    notes = around.folder / "checkpoints" / ".ranks"
+    if spawning:
+        callbacks.append(Watch(notes, seconds(plan.rank_timeout), phase.name))
     with quiet_lightning(), forwarded(spawning):
         try:
             fit_trainer(L.Trainer(**words), module, data)
         except KeyboardInterrupt:
             stop.asked = True
+        except Exception as error:
+            if spawning:
+                raise_if_hung(notes, error)
+            raise
+        finally:
+            shutil.rmtree(notes, ignore_errors=True)
     if not state.exists() and stop.asked:
         raise KeyboardInterrupt
     if not state.exists():
@@ -274,8 +286,8 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
 def _from_rank(error: Exception) -> Exception | None:
     """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
-    told = (NotFiniteError, StoppedError, TrainingError, DataError, UnreadableError, torch.OutOfMemoryError)
-    for kind in told:
+    kinds = (NotFiniteError, StoppedError, TrainingError, DataError, UnreadableError, torch.OutOfMemoryError)
+    for kind in kinds:
         name = f"{kind.__module__}.{kind.__qualname__}: "
         found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
         if found:

@@ -77,8 +77,8 @@ class Plan:
         zero_gamma: Starts the last normalisation of each residual block at 0, so that a fresh block changes nothing at
             first (Goyal et al. 2017); for random weights alone.
         augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
-            "digits", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the backbone
-            move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
+            "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the
+            backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
         augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
         mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
             angle; "auto" is then "light" for numbers too.
@@ -116,6 +116,8 @@ class Plan:
             augmentation moves those above alone.
         checkpoint_every: How often it is written down between two steps where training stands, "10m", "90s" or
             seconds; "0s" at each step. A run that was interrupted goes on from there, and as if it had not been.
+        rank_timeout: With several processes, how long none of them may get any further before the one that is behind is
+            named and the run ends, "30m" say.
         on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
             last checkpoint, or the start of the phase, and on at half the rate, up to three times.
         log: Where the figures of steps go: "csv" (steps.csv of the run folder), "tensorboard", "wandb", "mlflow" or
@@ -142,7 +144,7 @@ class Plan:
     batch_size: int | Literal["auto"] = 32
     accumulate: int = 1
     effective_batch: int | None = None
-    optimizer: Literal["auto", "sgd", "adamw", "lars", "lamb"] = "auto"
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] = "auto"
     lr: float | Literal["auto"] | None = None
     scale_lr: bool = False
     reference_batch: int = 256
@@ -178,6 +180,7 @@ class Plan:
     workers: int | None = None
     cache: Literal["auto", "ram", "disk", "off"] = "auto"
     checkpoint_every: str | float = "10m"
+    rank_timeout: str | float = "20m"
     on_nan: Literal["stop", "rollback"] = "stop"
     log: tuple[str, ...] = ("auto",)
     phases: tuple[Phase, ...] = ()

@@ -33,11 +33,19 @@ PROMISED = {
     "rand": {"flip", "quarter", "erase"},
     "medical": {"quarter", "bend", "saturation", "hue", "tone", "blur", "erase"},
     "digits": {"mirror", "flip", "quarter", "saturation", "hue", "tone", "blur", "erase"},
+    "elastic": {"mirror", "flip", "quarter", "light", "saturation", "hue", "tone", "blur", "erase"},
     "documents": {"mirror", "flip", "turn", "quarter", "bend", "crop", "saturation", "hue", "tone", "erase"},
 }
 WORDS = {
     **{"crop": "crop", "mirror": "mirror", "flip": "flip", "erase": "erase", "blur": "blur", "sharpness": "blur"},
-    **{"brightness": "light", "contrast": "light", "light": "light", "saturation": "saturation", "hue": "hue"},
+    **{
+        "elastic": "bend",
+        "brightness": "light",
+        "contrast": "light",
+        "light": "light",
+        "saturation": "saturation",
+        "hue": "hue",
+    },
     **dict.fromkeys(("posterize", "solarize", "autocontrast", "equalize"), "tone"),
 }
 
@@ -212,7 +220,7 @@ MATRIX = (0.9, 0.2, 3.0, -0.15, 1.05, 2.0)
 FIXED = {
     **{"mirror": (), "flip": (), "autocontrast": (), "equalize": (), "brightness": (1.3,), "contrast": (0.6,)},
     **{"saturation": (1.4,), "hue": (0.05,), "light": (1.1, -0.1), "blur": (1.2,), "erase": (5, 7, 20, 11)},
-    **{"sharpness": (1.6,), "posterize": (3,), "solarize": (0.6,), "warp": (MATRIX, "edge")},
+    **{"sharpness": (1.6,), "posterize": (3,), "solarize": (0.6,), "elastic": (7, 68.0, 6.0), "warp": (MATRIX, "edge")},
 }
 # OpenCV keeps the hue of 8 bits in steps of 2 degrees; the libraries' tables for equalising differ by an entry, the
 # less the more pixels there are; all others round differently by a level, and by more where they round twice.

@@ -5,10 +5,10 @@ import torch
 
 from finetune.errors import WeightsError
 from finetune.models.options import Backbone
-from finetune.models.small import MLP800, LeNet5
+from finetune.models.small import MLP800, MLP2500, LeNet5
 
 
-@pytest.mark.parametrize(("net", "count"), [(LeNet5, 61_706), (MLP800, 636_010)])
+@pytest.mark.parametrize(("net", "count"), [(LeNet5, 61_706), (MLP800, 636_010), (MLP2500, 12_115_010)])
 def test_the_sizes_are_those_of_the_lecture(net, count):
     assert sum(p.numel() for p in net().parameters()) == count
 
@@ -28,7 +28,7 @@ def test_they_have_no_published_weights():
         Backbone("finetune/lenet5").build(10)
 
 
-@pytest.mark.parametrize("net", ["lenet5", "mlp800"])
+@pytest.mark.parametrize("net", ["lenet5", "mlp800", "mlp2500"])
 def test_they_learn(net):
     torch.manual_seed(0)
     network = Backbone(net, weights="none").build(2)

@@ -1,0 +1,1 @@
+"""Kernels laid on pictures by hand, and the recipe that draws them."""

@@ -1,0 +1,1 @@
+"""Handwritten digits from MNIST's own files: three small networks of the lecture, trained from nothing."""

@@ -1,0 +1,50 @@
+"""Digits with LeNet-5
+
+Lecture:
+    LeNet-5
+Run:
+    finetune run lenet5 data/mnist --out runs/lenet
+Data:
+    MNIST (http://yann.lecun.com/exdb/mnist, 11 MB zipped; no licence comes with the files). Expected in a folder,
+    zipped by gzip or not:
+        train-images-idx3-ubyte  train-labels-idx1-ubyte  t10k-images-idx3-ubyte  t10k-labels-idx1-ubyte
+    or one of the two parts alone, which is then divided. --sample takes scikit-learn's digits, enlarged.
+Expect:
+    EXPECT
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import finetune as ft
+
+from .drawn import draw_digits
+
+
+def lenet5(
+    source: str, *, backbone: str = "finetune/lenet5", epochs: int = 20, batch_size: int = 64, lr: float = 2e-3
+) -> ft.Recipe:
+    """LeNet-5 of 1998, with today's activation and optimizer; 61,706 parameters.
+
+    The lecture cites the paper of 1989 on zip codes, whose network is smaller.
+
+    Args:
+        source: The folder with MNIST's files.
+        backbone: lenet5 as the library has it, or another network, mlp800 say.
+        epochs: Passes over the training pictures.
+        batch_size: Pictures a step.
+        lr: The rate at its height.
+    """
+    phase = ft.Phase(name="train", epochs=epochs, optimizer="adamw", lr=lr, norms="train", augment="none")
+    return ft.Recipe(
+        data=ft.Data(source=source, copies="exact"),
+        model=ft.Backbone(backbone, weights="none"),
+        task=ft.Classify(),
+        plan=ft.Plan(phases=(phase,), batch_size=batch_size),
+    )
+
+
+def sample(folder: Path, seed: int) -> None:
+    """Writes scikit-learn's digits in MNIST's files."""
+    draw_digits(folder, seed)

@@ -1,0 +1,1 @@
+"""Pictures in the manner of a painting: the loss, the net and the pixel optimisation that three recipes share."""
