@@ -56,9 +56,10 @@ def measure(rows: int) -> None:
         examples = timed(lambda: read_examples(Data(**words)))
         targets = timed(lambda: Labels.from_targets(examples.kind, examples.targets).encode(examples.targets))
         splits = timed(lambda: split_examples(examples))
-        grouped = read_examples(Data(**words, group="patient"))
-        timed(lambda: split_examples(grouped))
         train = splits.indices("train")
+        del examples, splits
+        examples = read_examples(Data(**words, group="patient"))
+        timed(lambda: split_examples(examples))
         for name in ("shuffle", "balanced"):
             made = make_sampler(train, targets, sampler=name, train=True, batch_size=32, seed=0)
             timed(lambda made=made: sum(1 for _ in made))
