@@ -123,8 +123,7 @@ _METAVARS = {
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
     "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "by": "COLUMN[,COLUMN...]",
-    "resume": "RUN",
-    "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s",
+    "resume": "RUN", "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s", "log": "NAME[,NAME...]",
 }  # fmt: skip
 
 
