@@ -133,7 +133,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.is_file():
         raise RunFolderError(f"--out {folder} is a file. Expected a folder that does not exist yet.")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not any(entry.name != ".lock" for entry in folder.iterdir()):
         return
     if not overwrite:
         raise RunFolderError(

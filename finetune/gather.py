@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .data.columns import check_columns
 from .data.copies import Pair, clusters, exact_copies, known_copies
 from .data.examples import Examples, read_examples
 from .data.labels import Labels
@@ -93,6 +94,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     write_recipe(folder, replace(recipe, plan=machine.recorded(recipe.plan)), machine)
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
+    check_columns(examples, recipe.data.by)
     options = task_for(recipe.task, examples.kind)
     asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
     write_recipe(folder, asked, machine)
@@ -165,6 +167,9 @@ def _fitted(
         ConfigError: Activations cannot be computed again.
     """
     told = []
+    if machine.num_nodes > 1 and plan.cache in ("auto", "ram") and plan.moves:
+        plan = replace(plan, cache="off")
+        told.append("pictures are read anew in each epoch: other machines do not see what this one keeps in memory")
     if plan.grad_checkpointing and plan.moves:
         check_recomputable(network)
     if plan.compile and plan.moves:

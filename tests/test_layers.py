@@ -61,7 +61,7 @@ ROOMS = {
     "predictions": {"data", "folder", "predict", "tasks"},
     "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
     "baselines": {"report", "tasks"},
-    "measured": {"baselines", "data", "gain", "models", "predictions", "report", "tasks", "training"},
+    "measured": {"baselines", "data", "gain", "models", "predictions", "recipe", "report", "tasks", "training"},
     "compare": {"data", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
     "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
