@@ -63,7 +63,7 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
     effective_batch: int | None = None,
-    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] | None = None,
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop"] | None = None,
     lr: float | Literal["auto"] | None = None,
     scale_lr: bool | None = None,
     reference_batch: int | None = None,
@@ -78,7 +78,18 @@ def fit(
     norms: Literal["auto", "frozen", "train"] | None = None,
     zero_gamma: bool | None = None,
     augment: Literal[
-        "auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic", "documents"
+        "auto",
+        "none",
+        "light",
+        "standard",
+        "strong",
+        "trivial",
+        "rand",
+        "medical",
+        "any-angle",
+        "digits",
+        "elastic",
+        "documents",
     ]
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
@@ -181,8 +192,8 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd", "plain-sgd" without momentum, "adamw", for large batches "lars" or "lamb"; by default what
-            suits the phase.
+        optimizer: "sgd", "plain-sgd" without momentum, "adamw", "rmsprop", for large batches "lars" or "lamb"; by
+            default what suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
         scale_lr: Multiplies rates by the pictures a step over reference_batch.
@@ -197,8 +208,8 @@ def fit(
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
         zero_gamma: Starts fresh residual blocks at nothing; for random weights.
-        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic" or "documents"
-            [light; standard where lp-ft moves the backbone; documents where the target is a number].
+        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "any-angle", "digits", "elastic"
+            or "documents" [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
         sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].

@@ -77,8 +77,9 @@ class Plan:
         zero_gamma: Starts the last normalisation of each residual block at 0, so that a fresh block changes nothing at
             first (Goyal et al. 2017); for random weights alone.
         augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
-            "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the
-            backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
+            "any-angle", "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head
+            and the backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the
+            other way.
         augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
         mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
             angle; "auto" is then "light" for numbers too.
@@ -144,7 +145,7 @@ class Plan:
     batch_size: int | Literal["auto"] = 32
     accumulate: int = 1
     effective_batch: int | None = None
-    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] = "auto"
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop"] = "auto"
     lr: float | Literal["auto"] | None = None
     scale_lr: bool = False
     reference_batch: int = 256
