@@ -16,8 +16,8 @@ Data:
     which flatters. --division official keeps them, and stops where copies leak (--allow-leaks goes on).
     How many pages can be left to the machine at a precision of 99 % is to be read from the answers of `predict`.
 Expect:
-    Generated data: drawn invoices, letters and tables are told apart on 18 of 18 pages, by a head on LeNet-5 with random
-    weights. Of real pages only thirty receipts were at hand, which are one kind.
+    Generated data: drawn invoices, letters and tables are told apart on 18 of 18 pages, by a head on LeNet-5 with
+    random weights. Of real pages only thirty receipts were at hand, which are one kind.
 """
 
 from __future__ import annotations

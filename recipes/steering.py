@@ -1,4 +1,4 @@
-"""Steering: the angle of the wheel from what the camera sees. For research: never drive by it.
+"""Steering: the angle of the wheel from what a camera sees; for research, never to drive by.
 
 Lecture:
     Cars that drive themselves

@@ -45,7 +45,7 @@ def test_a_recipe_says_how_to_run_it_where_its_data_is_from_and_what_to_expect(r
 @each()
 def test_what_works_was_measured_with_sample_and_interval(recipe):
     for entry in re.findall(r"(?:Real data|Too few to tell):(.*?)(?:\n\n|\Z)", recipe.sections["Expect"], re.DOTALL):
-        assert re.search(r"\bn = [\d,]+", entry) and re.search(r"\d to -?\d", entry) and "baseline" in entry, entry
+        assert re.search(r"\bn = [\d,]+", entry) and re.search(r"\d to -?\.?\d", entry) and "baseline" in entry, entry
 
 
 @each()
