@@ -17,6 +17,7 @@ from .fit import fit as fit_function
 from .folder import kept_folder
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
+from .report_command import report_command
 from .stdout import heard, print_json, tell
 from .training.place import follows
 from .words import joined, parsed, shares
@@ -123,8 +124,7 @@ _METAVARS = {
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
     "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "by": "COLUMN[,COLUMN...]",
-    "resume": "RUN",
-    "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s",
+    "resume": "RUN", "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s", "log": "NAME[,NAME...]",
 }  # fmt: skip
 
 
@@ -330,6 +330,7 @@ _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for wha
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
 _command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
          "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
+_command(report_command, [], "report", "Makes the page of a run and the card of its model anew from its files.")
 _command(_run, [], "run", "Runs a recipe: finetune run NAME [its options] --out FOLDER; --help lists them.",
          ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])  # fmt: skip
 _command(_recipes, [], "recipes", "Lists the recipes, shows one, or copies one for you to change.")

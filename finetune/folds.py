@@ -183,6 +183,7 @@ def _averaged(
         notes.append(f"{len(members)} of {recipe.data.folds} folds were run; what the others would hold out was not.")
     write_report(folder, network, task, recipe, metrics=metrics, plan=learned[0].plan, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=stopped, measured=measured,
+                 examples=examples, told=told,
                  chosen=f"The model averages the answers of {len(members)} folds.")  # fmt: skip
     talk.say(f"All {len(members)} folds")
     tell(talk, task, verdict)

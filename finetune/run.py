@@ -217,6 +217,7 @@ def learn(
     write_predictions(folder, verdict.predictions)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
+                 examples=examples, told=told,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()

@@ -48,7 +48,7 @@ def parsed(words: dict[str, Any]) -> dict[str, Any]:
         out["sizes"] = tuple(_number("sizes", part, int) for part in out["sizes"].split(","))
     if isinstance(out.get("milestones"), str):
         out["milestones"] = tuple(_number("milestones", part, float) for part in out["milestones"].split(","))
-    for name in ("scale", "by"):
+    for name in ("scale", "by", "log"):
         if isinstance(out.get(name), str):
             out[name] = tuple(out[name].split(","))
     out |= {flag: None for flag in FLAGS if out.get(flag) is False}
