@@ -20,11 +20,12 @@ from .files import locked, replacing
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
-FIGURES, FITS = "figures", "fits"  # of a study
+STEPS, LOGS = "steps.csv", "logs"  # of phases on pictures
 PROGRESS = "progress.json"
+STORY, PAGE, ERRORS = "run.json", "report.html", "errors"
 FIGURES, FITS = "figures", "fits"  # of a study
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
-        FITS}  # fmt: skip
+        FITS, STEPS, LOGS, STORY, PAGE, ERRORS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run

@@ -22,15 +22,14 @@ from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .gain import gain_line
 from .gather import Material, gather, write_recipe
-from .measured import judge_transfer
+from .measured import judge_transfer, tell
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
 from .predictions import write_predictions
 from .recipe import Recipe
 from .record import choice, chosen_line, facts, fingerprint, write_report
-from .report.printed import Talk, metrics_table, plan_table
-from .report.told import told_lines
+from .report.printed import Talk, plan_table
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
@@ -196,9 +195,9 @@ def learn(
         told["test"] = (test, seen)
     verdict = judge_transfer(
         network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
-        seed=recipe.plan.seed,
+        options=options, by=recipe.data.by, sampler=recipe.plan.sampler, seed=recipe.plan.seed,
     )  # fmt: skip
-    metrics = verdict.metrics
+    metrics, notes = verdict.metrics, (*notes, *verdict.notes)
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
     notes = notes if measured else (*notes, UNMEASURED)
@@ -211,20 +210,18 @@ def learn(
     if examples.generated:
         metrics["generated"] = True
     known = facts(recipe, network, examples, splits)
-    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
+    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped,
+              "decisions": verdict.decisions.to_dict()}  # fmt: skip
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
     write_predictions(folder, verdict.predictions)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
+                 examples=examples, told=told,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()
-    if not measured:
-        talk.say(f"  {UNMEASURED}")
-    talk.show(metrics_table(metrics))
-    for line in told_lines(metrics, task.metrics[0]):
-        talk.say(f"  {line}")
+    tell(talk, task, verdict, before=[] if measured else [UNMEASURED])
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )

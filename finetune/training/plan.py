@@ -15,6 +15,7 @@ from .phase import Phase
 CACHES = ("auto", "ram", "disk", "off")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", *VARIATIONS)
+LOGS = ("auto", "csv", "tensorboard", "wandb", "mlflow", "none")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 SETTLES = ("interpolate", "best", "last")
 ON_NAN = ("stop", "rollback")
@@ -120,6 +121,8 @@ class Plan:
             named and the run ends, "30m" say.
         on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
             last checkpoint, or the start of the phase, and on at half the rate, up to three times.
+        log: Where the figures of steps go: "csv" (steps.csv of the run folder), "tensorboard", "wandb", "mlflow" or
+            "none"; "auto" is the table, and TensorBoard where it is installed.
         phases: The phases themselves, instead of a method's.
 
     Raises:
@@ -180,6 +183,7 @@ class Plan:
     checkpoint_every: str | float = "10m"
     rank_timeout: str | float = "20m"
     on_nan: Literal["stop", "rollback"] = "stop"
+    log: tuple[str, ...] = ("auto",)
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
