@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .check import check as check
     from .checkup import Checkup as Checkup
+    from .compare import Comparison as Comparison
+    from .compare import compare as compare
     from .data.findings import Finding as Finding
     from .data.generated import generated_picture as generated_picture
     from .data.options import Data as Data
@@ -63,6 +65,7 @@ _PLACES = {
     "Backbone": "models.options",
     "Checkup": "checkup",
     "Classify": "tasks.options",
+    "Comparison": "compare",
     "ConfigError": "errors",
     "Data": "data.options",
     "DataError": "errors",
@@ -90,6 +93,7 @@ _PLACES = {
     "Tuned": "trials",
     "WeightsError": "errors",
     "check": "check",
+    "compare": "compare",
     "datamodule": "lightning",
     "draw_plots": "report.figures",
     "draw_sheet": "report.figures",

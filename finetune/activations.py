@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .data.examples import Examples
-from .data.loaders import PictureLoader, stream, view_loader
+from .data.loaders import stream, view_loader
 from .data.policies import ENGINES
 from .data.samplers import Place, make_sampler
 from .data.shards import archived
+from .data.workers import PictureLoader
 from .errors import UnreadableError
 from .features import Progress, key, ready, versions
 from .models.cut import Cut

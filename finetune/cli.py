@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from .errors import FinetuneError
+from .compare_command import compare_command
+from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
+from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
-from .stdout import heard, print_json, print_text, tell
+from .stdout import heard, print_json, tell
 from .words import joined, parsed
 
 app = typer.Typer(
@@ -28,7 +30,8 @@ SOURCE_WORDS = ("layout", "image", "target", "delimiter", "group", "group_from",
 CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std", "input_size", "task",
                *(word for word in SOURCE_WORDS if word != "on_corrupt"), "seed")  # fmt: skip
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
-NOT_IN_TUNE = ("out", "overwrite", "time", "folds")  # its own, and what one validation part cannot judge
+NOT_IN_TUNE = ("out", "overwrite", "resume", "time", "folds")  # its own, and what one validation part cannot judge
+NOT_IN_PLAN = ("recipe", "out", "overwrite", "resume")
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
@@ -44,7 +47,7 @@ def call(arguments: Sequence[str]) -> int:
 
     Returns:
         0 when all went well, 1 when some pictures could not be answered or a check found something to decide, 2 for
-        anything the user can mend, 130 when it was stopped.
+        anything the user can mend, 130 when it was stopped, 143 when a signal ended it and it can be resumed.
     """
     try:
         with warnings.catch_warnings():
@@ -56,7 +59,7 @@ def call(arguments: Sequence[str]) -> int:
         named = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         tell(f"finetune: {getattr(error, 'strerror', None) or error}{named}{notes}")
-        return 2
+        return error.exit_code if isinstance(error, StoppedError) else 2
     except Exception as error:
         if not _is_usage(error):
             raise
@@ -118,7 +121,8 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "time": "10m|90s|1.5h",
+    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "resume": "RUN",
+    "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s",
 }  # fmt: skip
 
 
@@ -162,8 +166,10 @@ def _fit(
 
     console = Console(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
-    with kept_folder(words["out"]) as out:
-        model = fit_function(source, **parsed(words) | {"out": out}, verbose=console)
+    resume = words["resume"]
+    with kept_folder(words["out"] or resume) as out:
+        own = {} if resume else {"out": out}
+        model = fit_function(source, **parsed(words) | own, verbose=console)
     if as_json:
         print_json(model.metrics)
     else:
@@ -225,28 +231,15 @@ def _evaluate(
     *,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
+    out: Annotated[str | None, typer.Option(help="A folder for metrics.json and predictions.csv.")] = None,
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from .model import load
+    from .evaluate_command import evaluate_command
 
-    words = {k: v for k, v in parsed(words).items() if v is not None}
-    model = load(run)
     with _bar(None) as moved:
-        metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=moved, say=tell,
-                                 **words)  # fmt: skip
-    if as_json:
-        print_json(metrics)
-    else:
-        from rich.console import Console
-
-        from .report.printed import metrics_table
-
-        console = Console()
-        with console.capture() as shown:  # rich would leave with 1 where nobody reads on
-            console.print(metrics_table(metrics))
-        print_text(shown.get(), end="")
-    return 0
+        return evaluate_command(run, source, parsed(words), batch_size=batch_size, accelerator=accelerator, out=out,
+                                progress=moved, as_json=as_json)  # fmt: skip
 
 
 def _check(
@@ -323,8 +316,12 @@ _command(_tune, _options_of(fit_function, [word for word in _words if word not i
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
+_command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
+         "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
+_command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
+         "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
 _command(_run, [], "run", "Runs a recipe: finetune run NAME [its options] --out FOLDER; --help lists them.",
          ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])  # fmt: skip
 _command(_recipes, [], "recipes", "Lists the recipes, shows one, or copies one for you to change.")

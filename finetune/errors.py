@@ -34,6 +34,28 @@ class TrainingError(FinetuneError):
     """A run that went wrong: the message says when."""
 
 
+class NotFiniteError(TrainingError):
+    """A loss, a gradient or a picture that is no number; the weights have not moved by it."""
+
+
+class StoppedError(TrainingError):
+    """A run that a signal ended, with all that is needed to go on.
+
+    Args:
+        message: What happened, and how to go on.
+        signal: The number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int = 15) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+    @property
+    def exit_code(self) -> int:
+        """As shells say it of a process that a signal ended."""
+        return 128 + self.signal
+
+
 class RunFolderError(FinetuneError):
     """A run folder that is missing, incomplete, or in the way."""
 

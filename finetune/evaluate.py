@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .data.examples import read_examples
+from .data.examples import Examples, read_examples
 from .data.options import Data
 from .data.readers import without_unreadable
-from .errors import DataError
+from .errors import DataError, RunFolderError
 from .features import Progress
+from .folder import METRICS, PREDICTIONS
 from .models.network import Network
 from .predict import answers
-from .report.intervals import Measured, measure
+from .predictions import as_predictions
+from .report.judged import Seen, judge
 from .tasks.base import Task
 from .types import PARTS
 
-Metrics = dict[str, Measured]
-"""A part's name to its metrics."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+Metrics = dict[str, Any]
+"""What metrics.json holds: a part's name to its metrics, and beside the parts what else is told of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What was found on a source.
+
+    Args:
+        metrics: The figures of each part, as from `report.judged.judge`.
+        predictions: The answers, as predictions.csv holds them.
+        notes: On what was read.
+    """
+
+    metrics: Metrics
+    predictions: pd.DataFrame
+    notes: tuple[str, ...]
 
 
 def evaluate_on(
@@ -28,7 +50,7 @@ def evaluate_on(
     accelerator: str = "auto",
     progress: Progress | None = None,
     seed: int = 0,
-) -> tuple[Metrics, tuple[str, ...]]:
+) -> Evaluated:
     """Measures a model on a source.
 
     Args:
@@ -41,14 +63,35 @@ def evaluate_on(
         progress: Is told of each batch.
         seed: Seeds the intervals.
 
-    Returns:
-        The metrics of each part, and notes on what was read.
-
     Raises:
         DataError: Examples that cannot be read, or whose targets this model does not know.
     """
+    asked, part_of, notes = examples_for(task, data)
+    found = answers(network, task, asked, batch_size=batch_size, accelerator=accelerator, progress=progress)
+    if found.errors:
+        asked, note = without_unreadable(asked, found.errors, data.on_corrupt)
+        notes += [note] if note else []
+    parts = [part_of[row] for row in found.rows]
+    target = task.labels.encode(asked.targets)
+    groups = list(asked.table["group"])
+    seen, tables = {}, {}
+    for part in dict.fromkeys(parts):
+        rows = [i for i, name in enumerate(parts) if name == part]
+        own = [groups[i] for i in rows]
+        seen[part] = Seen(answer=found.answer[rows], target=target[rows], groups=own if any(own) else None)
+        tables[part] = (asked.take(rows), found.answer[rows])
+    return Evaluated(metrics=judge(task, seen, seed=seed), predictions=as_predictions(task, tables), notes=tuple(notes))
+
+
+def examples_for(task: Task, data: Data) -> tuple[Examples, list[str], list[str]]:
+    """The examples of a source that a model is measured on, the part of each, and notes on what was read.
+
+    Raises:
+        DataError: The targets are not of the model's kind, or none that it knows.
+    """
     if data.kind == "auto":
-        data = _of_kind(data, task)
+        # A source is read as the model's own kind: five different numbers are no classes to a model of numbers.
+        data = replace(data, kind=task.labels.kind)
     examples = read_examples(data, for_training=False)
     if examples.kind != task.labels.kind:
         raise DataError(
@@ -57,32 +100,23 @@ def evaluate_on(
         )
     task.labels.encode(examples.targets)  # unknown classes are refused before any picture is read
     given = {part: [i for i, s in enumerate(examples.table["split"]) if s == part] for part in PARTS}
-    given = {part: rows for part, rows in given.items() if rows}
-    if not given:
-        given = {"test": list(range(len(examples)))}
-    elif len(given) > 1:
-        given.pop("train", None)
-    asked = examples.take([row for rows in given.values() for row in rows])
-    found = answers(network, task, asked, batch_size=batch_size, accelerator=accelerator, progress=progress)
-    notes = list(examples.notes)
-    if found.errors:
-        asked, note = without_unreadable(asked, found.errors, data.on_corrupt)
-        notes += [note] if note else []
-    part_of = [part for part, rows in given.items() for _ in rows]
-    parts = [part_of[row] for row in found.rows]
-    target = task.labels.encode(asked.targets)
-    groups = list(asked.table["group"])
-    metrics: Metrics = {}
-    for part in given:
-        rows = [i for i, name in enumerate(parts) if name == part]
-        if rows:
-            own = [groups[i] for i in rows]
-            metrics[part] = measure(task, found.answer[rows], target[rows], groups=own if any(own) else None, seed=seed)
-    return metrics, tuple(notes)
+    kept: dict[str, list[int]] = {part: rows for part, rows in given.items() if rows}
+    if not kept:
+        kept = {"test": list(range(len(examples)))}
+    elif len(kept) > 1:
+        kept.pop("train", None)
+    asked = examples.take([row for rows in kept.values() for row in rows])
+    return asked, [part for part, rows in kept.items() for _ in rows], list(examples.notes)
 
 
-def _of_kind(data: Data, task: Task) -> Any:
-    """A source is read as the model's own kind: five different numbers are no classes to a model of numbers."""
-    from dataclasses import replace
+def check_free(folder: Path) -> None:
+    """Refuses a folder in which figures would replace others, before anything is read.
 
-    return replace(data, kind=task.labels.kind)
+    Raises:
+        RunFolderError: It holds metrics.json or predictions.csv, or is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"--out {folder} is a file. Expected a folder for {METRICS} and {PREDICTIONS}.")
+    there = [name for name in (METRICS, PREDICTIONS) if (folder / name).exists()]
+    if there:
+        raise RunFolderError(f"{folder} holds {' and '.join(there)} already, perhaps of a run. Choose another --out.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .data.options import DIVIDING, Data
 from .errors import ConfigError
 from .recipe import Recipe, read_recipe, recipe_from
+from .resume import check_resumable, finished, refuse_beside_resume, requeued, restarted_in, told_again
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,14 +61,20 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
     effective_batch: int | None = None,
-    optimizer: Literal["auto", "sgd", "adamw"] | None = None,
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] | None = None,
     lr: float | Literal["auto"] | None = None,
+    scale_lr: bool | None = None,
+    reference_batch: int | None = None,
     layer_decay: float | None = None,
     weight_decay: float | None = None,
-    schedule: Literal["cosine", "one-cycle", "constant"] | None = None,
+    schedule: Literal["cosine", "one-cycle", "step", "constant"] | None = None,
+    milestones: Sequence[float] | float | None = None,
+    step_factor: float | None = None,
     warmup: float | None = None,
+    warmup_epochs: float | None = None,
     gradient_clip: float | None = None,
     norms: Literal["auto", "frozen", "train"] | None = None,
+    zero_gamma: bool | None = None,
     augment: Literal[
         "auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic", "documents"
     ]
@@ -90,6 +97,7 @@ def fit(
     loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber"]
     | None = None,
     focal_gamma: float | None = None,
+    scale: Sequence[str] | None = None,
     layout: Literal["pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products"]
     | None = None,
     image: str | None = None,
@@ -118,9 +126,13 @@ def fit(
     precision: str | None = None,
     workers: int | None = None,
     cache: Literal["auto", "ram", "disk", "off"] | None = None,
+    checkpoint_every: str | float | None = None,
+    rank_timeout: str | float | None = None,
+    on_nan: Literal["stop", "rollback"] | None = None,
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: str | Path | None = None,
     verbose: bool | Console = True,
     callbacks: Sequence[Any] = (),
     logger: Any = False,
@@ -163,15 +175,22 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd" or "adamw"; by default what suits the phase.
+        optimizer: "sgd", "plain-sgd" (without momentum) or "adamw", for large batches "lars" or "lamb"; by
+            default what suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
+        scale_lr: Multiplies rates by the pictures a step over reference_batch.
+        reference_batch: The pictures a step that lr is for, where it scales [256].
         layer_decay: What the rate is multiplied by from one stage to the one below [0.9].
         weight_decay: Of weights towards 0; not of biases and normalisation [0.05 with adamw, 0.0001 with sgd].
-        schedule: How rates run over the steps: "cosine", "one-cycle" or "constant" [cosine].
+        schedule: How rates run over the steps: "cosine", "one-cycle", "step" or "constant" [cosine].
+        milestones: Epochs after which the rate of "step" falls: 30,60,80 [at 1/3, 2/3 and 8/9].
+        step_factor: What it is multiplied by then [0.1].
         warmup: Share of a phase's steps in which the rate rises [0.1].
+        warmup_epochs: The rise in epochs instead; with scale_lr from the rate unscaled.
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
+        zero_gamma: Starts fresh residual blocks at nothing; for random weights.
         augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic" or "documents"
             [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
@@ -193,6 +212,7 @@ def fit(
         loss: "logit-adjusted" and "balanced-softmax" are for classes, "focal" also for labels, "asymmetric" for labels
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
+        scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
         layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
@@ -220,9 +240,14 @@ def fit(
         precision: As Lightning's Trainer takes it; "auto" is bf16-mixed on GPUs that have it [auto].
         workers: Processes that read pictures while training.
         cache: "ram", "disk" or "off": where pictures are kept decoded between epochs [auto: memory, else the disk].
+        checkpoint_every: How often it is written down between two steps where training stands, 10m or 90s [10m].
+        rank_timeout: Names the process that several others wait for, and ends the run, after so long [20m].
+        on_nan: "stop" where a loss is no number, or "rollback": back to the last checkpoint, and on at half the rate
+            [stop].
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
+        resume: A run folder whose run was interrupted: goes on with it, and ends as it would have ended.
         verbose: Prints the plan, the progress and the figures; a rich Console says where.
         callbacks: For Lightning's Trainer.
         logger: For Lightning's Trainer.
@@ -240,8 +265,15 @@ def fit(
     words = {
         name: value
         for name, value in locals().items()
-        if name not in ("source", "recipe", "out", "overwrite", "verbose", "callbacks", "logger", "trainer")
+        if name not in ("source", "recipe", "out", "overwrite", "resume", "verbose", "callbacks", "logger", "trainer")
     }
+    if resume is None and out is not None and restarted_in(Path(out)):
+        resume, words, recipe, out, overwrite = out, {}, None, None, False
+    going_on = resume is not None
+    if resume is not None:
+        refuse_beside_resume(words, recipe=recipe, out=out, overwrite=overwrite)
+        out = recipe = Path(resume).absolute()
+        check_resumable(out)
     if isinstance(source, Recipe):
         if recipe is not None:
             raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
@@ -249,6 +281,8 @@ def fit(
     start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
     if isinstance(sizes, int):
         words["sizes"] = (sizes,)
+    if isinstance(milestones, int | float):
+        words["milestones"] = (milestones,)
     whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
     from rich.console import Console
 
@@ -256,18 +290,21 @@ def fit(
     from .folder import check_out
     from .report.printed import Talk
 
-    if out is not None:
+    talk = Talk(Console() if verbose is True else verbose or None)
+    if going_on and finished(Path(resume or "")):
+        return told_again(Path(resume or ""), talk)
+    if out is not None and not going_on:
         check_out(Path(out).absolute(), overwrite=overwrite)
     from .folds import run_folds
     from .run import Doors, run
 
     # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
-    anew = any(words[name] is not None for name in DIVIDING)
+    anew = any(words.get(name) is not None for name in DIVIDING)
     recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
-    talk = Talk(Console() if verbose is True else verbose or None)
     doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
     run_it = run if whole.data.folds is None else run_folds
-    return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded)
+    with requeued():
+        return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded, resume=going_on)
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
@@ -279,7 +316,7 @@ def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
         options: As for `Model.evaluate`.
 
     Returns:
-        `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
+        As `Model.evaluate`.
     """
     data = source if isinstance(source, Data) else None
     from .model import load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
@@ -13,17 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import FinetuneError, RunFolderError, listing
-from .files import replacing
+from .errors import FinetuneError, RunFolderError, StoppedError, listing
+from .files import locked, replacing
 
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
-LEAKS, OUT_OF_FOLD = "leaks.csv", "out_of_fold.csv"
+LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
+PROGRESS = "progress.json"
 FIGURES, FITS = "figures", "fits"  # of a study
-OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, FIGURES, FITS}
+OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
+        FITS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
-LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db"}  # a user's logger, and file managers
+LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
@@ -50,18 +53,21 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
         aside = _set_aside(folder)
         made = _make(folder)
     try:
-        yield folder
+        with _alone(folder):
+            yield folder
     except BaseException as error:
         # The .json is beside the weights of an epoch; a fitted head costs seconds and is not worth a broken folder.
         told = _of_disk(error, folder) if isinstance(error, OSError) and _is_of_disk(error, folder) else error
-        places = _places_of_weights(folder)
-        kept = bool(places) and not isinstance(told, RunFolderError)
+        places, resumable = _places_of_weights(folder), any(folder.glob(f"**/{CHECKPOINTS}/*.steps/*/files.json"))
+        kept = isinstance(error, StoppedError) or (bool(places or resumable) and not isinstance(told, RunFolderError))
         if not kept:
             _undo(folder, made, aside)
             if isinstance(error, KeyboardInterrupt):
                 error.add_note("Nothing was kept: there were no weights yet.")
-        elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt):
-            error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+        elif isinstance(error, FinetuneError | OSError | KeyboardInterrupt) and not isinstance(error, StoppedError):
+            if places:
+                error.add_note(f"The weights of the phases that ended well are in {', '.join(places)}.")
+            error.add_note(f"What was done is kept: finetune fit --resume {folder}")
         if aside is not None and aside.exists():
             told.add_note(f"The run that was there before is in {aside}.")
         if told is not error:
@@ -69,6 +75,40 @@ def run_folder(out: str | Path | None, *, overwrite: bool = False) -> Iterator[P
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def resumed_folder(folder: Path) -> Iterator[Path]:
+    """The folder of a run that was interrupted: one process at a time, and nothing of it is ever removed.
+
+    Raises:
+        RunFolderError: Another process is at work in it, or it cannot be written.
+    """
+    with _alone(folder):
+        for torn in (path for path in folder.rglob(".*") if path.name != ".lock" and path.is_file()):
+            torn.unlink()  # what was being written when the process was killed
+        try:
+            yield folder
+        except OSError as error:
+            if _is_of_disk(error, folder):
+                raise _of_disk(error, folder) from error
+            raise
+    # What --overwrite had put aside for the run that is whole now.
+    for aside in folder.parent.glob(f".{folder.name}.before-*"):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of a run folder; a process that dies lets go of it."""
+    path = folder / ".lock"
+    with path.open("w") as file:
+        if os.name == "posix" and not locked(file):
+            raise RunFolderError(f"Another process is at work on the run in {folder}. Expected one at a time.")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -135,7 +175,8 @@ def read_json(path: Path) -> Any:
 def _set_aside(folder: Path) -> Path | None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    aside = folder.with_name(f".{folder.name}.before-{os.getpid()}")
+    places = (folder.with_name(f".{folder.name}.before-{os.getpid()}-{number}") for number in itertools.count())
+    aside = next(place for place in places if not place.exists())
     try:
         folder.rename(aside)
     except OSError as error:

@@ -15,16 +15,20 @@ import pandas as pd
 from .data.folding import fold_examples
 from .data.recorded import keep_recorded
 from .data.splits import Splits, write_splits
-from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, run_folder, write_json
+from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, resumed_folder, run_folder, write_json
 from .gather import Material, gather, write_recipe
+from .measured import judge_run
 from .model import Model, own
 from .predict import Answers, answers, as_table, write_table
+from .predictions import write_predictions
 from .recipe import Recipe
-from .record import facts, write_report
+from .record import facts, fingerprint, write_report
 from .report.printed import Talk, folds_rows, metrics_table
-from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, with_intervals, without_leaks
+from .report.told import told_lines
+from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, without_leaks
 from .saved import as_one, save_ensemble
 from .tasks.base import Task
+from .training.ledger import Ledger
 from .training.machine import Machine
 from .training.phase import Phase
 from .training.transfer import Lesson
@@ -32,7 +36,7 @@ from .training.transfer import Lesson
 
 def run_folds(
     recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors,
-    recorded: pd.DataFrame | None = None,
+    recorded: pd.DataFrame | None = None, resume: bool = False,
 ) -> Model:  # fmt: skip
     """Makes one model from several runs, each of which holds out another fold of the examples.
 
@@ -46,6 +50,7 @@ def run_folds(
         talk: Where progress is told.
         doors: For Lightning's Trainer; each fold has callbacks of its own, copies of these.
         recorded: The folds of an earlier run, which hold for the examples that it had.
+        resume: Whether `out` holds a run that was interrupted, and is to go on.
 
     Raises:
         FinetuneError: Anything the user can mend.
@@ -53,12 +58,17 @@ def run_folds(
     began = time.monotonic()
     recipe.check()
     machine = Machine.of(recipe.plan)
-    with run_folder(out, overwrite=overwrite) as folder:
+    with resumed_folder(Path(out)) if resume and out else run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = _divide(material, folder, recorded)
+        ledger = Ledger(folder, resume=resume)
+        ledger.begin(f"{fingerprint(material.examples)} {splits.fingerprint}")
         write_splits(folder / SPLITS, material.examples, splits)
-        learned, stopped = _all_folds(material, splits, folder, talk, doors, until=until(recipe.plan, began))
+        ends = until(recipe.plan, began)
+        learned, stopped = _all_folds(material, splits, folder, talk, doors, until=ends, resume=resume)
         model = _averaged(material, splits, learned, folder, talk, stopped=stopped)
+        if not stopped:
+            ledger.finish()
     if out is None:
         own(model)
     return model
@@ -76,7 +86,7 @@ def _divide(material: Material, folder: Path, recorded: pd.DataFrame | None) -> 
 
 
 def _all_folds(
-    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None, resume: bool
 ) -> tuple[list[Learned], bool]:
     """The folds one after the other; those that ended when the user stops, and whether that happened.
 
@@ -94,11 +104,14 @@ def _all_folds(
         )
         own_doors = replace(doors, callbacks=copy.deepcopy(doors.callbacks))
         try:
-            with run_folder(folder / f"fold-{number}") as inside:
+            own = folder / f"fold-{number}"
+            begun = resume and own.is_dir() and any(own.iterdir())
+            with resumed_folder(own) if begun else run_folder(own) as inside:
                 write_recipe(inside, replace(fold.asked, data=fold.recipe.data), fold.machine)
                 now = time.monotonic()
                 ends = None if until is None else now + (until - now) / (data.folds or 1)
-                learned.append(learn(fold, splits.holding_out(number), inside, talk, own_doors, until=ends))
+                learned.append(learn(fold, splits.holding_out(number), inside, talk, own_doors, until=ends,
+                                     resume=begun))  # fmt: skip
         except KeyboardInterrupt:
             if not learned:
                 raise
@@ -135,7 +148,7 @@ def _averaged(
     # Held-out answers all together, then the test part, which nobody has looked at, by the mean of all members.
     lesson = Lesson(examples=splits.units_of(examples), target=task.labels.encode(examples.targets), train=held,
                     validation=held[:0], features=None)  # fmt: skip
-    metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)}
+    told = {"validation": (held, answer)}
     test, measured = splits.indices("test"), True
     if len(test):
         seen = unless_stopped(
@@ -144,7 +157,9 @@ def _averaged(
         )  # fmt: skip
         measured = seen is not None
         if seen is not None:
-            metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+            told["test"] = (test, seen)
+    verdict = judge_run(task, lesson, told, looks=material.looks, seed=recipe.plan.seed)
+    metrics = verdict.metrics
     stopped = stopped or not measured
     metrics["folds"] = _over_folds(members)
     if splits.leaks:
@@ -156,6 +171,7 @@ def _averaged(
     known |= {"chosen": [dict(one.facts["chosen"]) for one in members], "stopped": stopped}
     save_ensemble(folder / MODEL, [one.folder for one in members], network, task, material.options, known)
     write_json(folder / METRICS, metrics)
+    write_predictions(folder, verdict.predictions)
     notes = [*material.notes, *splits.notes]
     if not measured:
         notes.append(UNMEASURED)
@@ -166,6 +182,8 @@ def _averaged(
                  chosen=f"The model averages the answers of {len(members)} folds.")  # fmt: skip
     talk.say(f"All {len(members)} folds")
     talk.show(metrics_table(metrics))
+    for line in told_lines(metrics, task.metrics[0]):
+        talk.say(f"  {line}")
     for name, mean, spread, _ in folds_rows(metrics["folds"]):
         talk.say(f"  {name} over the folds: mean {mean}, standard deviation {spread}")
     return Model(network=network, task=task, folder=folder, metrics=metrics, facts=known, stopped=stopped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,22 @@ def gain(
     if probe is None or lesson.features is None or outcome.chosen is probe:
         return {}
     if seen is not None and len(test):
-        before = _of_probe(network, task, lesson, outcome, test)
+        before = probe_answer(network, task, lesson, outcome, test)
         return {"on": "test", "figures": _figures(task, lesson, seen, before, test, seed)}
     if outcome.settled is None:
         return {}
     rows = lesson.validation
     after, before = (task.answer(torch.from_numpy(x)) for x in (outcome.settled.held_out, outcome.settled.safe))
     return {"on": "validation", "figures": _figures(task, lesson, after, before, rows, seed)}
+
+
+def beside(
+    network: Network, task: Task, lesson: Lesson, outcome: Outcome, rows: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What the probe answers of the rows of each part, where there was one and the model is another, (n, K) each."""
+    if outcome.probe is None or lesson.features is None or outcome.chosen is outcome.probe:
+        return {}
+    return {part: probe_answer(network, task, lesson, outcome, of) for part, of in rows.items()}
 
 
 def gain_line(found: dict[str, Any], outcome: Outcome, metric: str) -> str | None:
@@ -68,7 +78,8 @@ def gain_line(found: dict[str, Any], outcome: Outcome, metric: str) -> str | Non
     )
 
 
-def _of_probe(network: Network, task: Task, lesson: Lesson, outcome: Outcome, rows: np.ndarray) -> np.ndarray:
+def probe_answer(network: Network, task: Task, lesson: Lesson, outcome: Outcome, rows: np.ndarray) -> np.ndarray:
+    """What the probe of a run answers of some rows, (n, K); there must be one."""
     assert outcome.probe is not None and lesson.features is not None  # noqa: S101  # the caller has looked
     state = load_file(outcome.probe.state)
     head = copy.deepcopy(network.head).eval()

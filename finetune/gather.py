@@ -23,6 +23,7 @@ from .model import Model, load
 from .models.network import Network
 from .models.options import Backbone
 from .models.recompute import check_recomputable
+from .models.residual import zero_gammas
 from .models.weights import read_config
 from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
@@ -36,6 +37,8 @@ from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
 from .training.teaching import Teacher
+
+LARGE = 8_192  # pictures a step up to which linear scaling held (Goyal et al. 2017)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Material:
         clusters: (N,) int64, equal for examples that pairs connect; None where nobody looked.
         reasons: What the data decided of the plan, and why, a line each.
         teacher: Whose answers count beside the targets.
+        looks: What the pictures look like, an entry an example; None where nobody looked.
     """
 
     recipe: Recipe
@@ -71,6 +75,7 @@ class Material:
     clusters: np.ndarray | None = None
     reasons: tuple[str, ...] = ()
     teacher: Teacher | None = None
+    looks: Looks | None = None
 
     @property
     def options(self) -> TaskOptions:
@@ -82,13 +87,15 @@ class Material:
 def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Material:
     """The examples, the network, and each picture read once; recipe.json is written on the way."""
     taught_by = _load_teacher(recipe.plan.teacher)
+    # Before anything slow, so that a run which is killed can go on; with the task, once that is known, again.
+    write_recipe(folder, replace(recipe, plan=machine.recorded(recipe.plan)), machine)
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
     options = task_for(recipe.task, examples.kind)
     asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
     write_recipe(folder, asked, machine)
     # What the data decides is not recorded: with another method it would be decided otherwise.
-    plan, reasons = _decided(asked, examples)
+    plan, reasons = decided(asked, examples)
     recipe = replace(asked, plan=plan)
     names = Labels.from_targets(examples.kind, examples.targets)
     task = options.build(names, examples.targets)
@@ -99,7 +106,9 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # The network, with a fresh head as wide as the labels.
     seed_all(recipe.plan.seed)
     network = recipe.model.build(names.num_outputs)
-    phases = plan.build(pretrained=_pretrained(recipe), stages=[stage.name for stage in network.stages])
+    if plan.zero_gamma:
+        zero_gammas(network)
+    phases = plan.build(pretrained=pretrained(recipe), stages=[stage.name for stage in network.stages])
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
     teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
@@ -119,7 +128,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *told_pairs(pairs)),
         pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *measured),
-        teacher=teacher,
+        teacher=teacher, looks=looks,
     )  # fmt: skip
 
 
@@ -132,8 +141,8 @@ def again(material: Material, recipe: Recipe) -> Material:
     """
     machine, examples, network = material.machine, material.examples, copy.deepcopy(material.network)
     asked = replace(recipe, task=task_for(recipe.task, examples.kind), plan=machine.recorded(recipe.plan))
-    plan, reasons = _decided(asked, examples)
-    phases = plan.build(pretrained=_pretrained(asked), stages=[stage.name for stage in network.stages])
+    plan, reasons = decided(asked, examples)
+    phases = plan.build(pretrained=pretrained(asked), stages=[stage.name for stage in network.stages])
     known, taught_by = material.features, _load_teacher(plan.teacher)
     if known is None and any(phase.on == "features" for phase in phases):
         known = features(network, examples, batch_size=plan.batch, device=device_for(machine.accelerator))
@@ -168,20 +177,27 @@ def _fitted(
         plan = replace(plan, batch_size=size)
         accumulation(plan, machine.world_size)
         told.append(f"batch size {size}: " + ("usual on a CPU" if machine.accelerator == "cpu" else "as memory allows"))
+    pictures = plan.batch * accumulation(plan, machine.world_size) * machine.world_size
+    if pictures > LARGE and plan.moves and plan.optimizer not in ("lars", "lamb"):
+        told.append(
+            f"{pictures:,} pictures a step: beyond {LARGE:,} others report to need a rate for each layer, as "
+            "--optimizer lars and lamb have"
+        )
     return plan, tuple(told)
 
 
-def _decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
+def decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
     """The plan with what the data decides, and why."""
     data, plan = recipe.data, recipe.plan
     plan.check_kind(examples.kind)
     parts = list(examples.table["split"])
     given = sum(part == "train" for part in parts) / len(parts)
     share = 1 - 1 / data.folds if data.folds else given or 1 - data.validation - data.test
-    return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=_pretrained(recipe)))
+    return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=pretrained(recipe)))
 
 
-def _pretrained(recipe: Recipe) -> bool:
+def pretrained(recipe: Recipe) -> bool:
+    """Whether the backbone's weights are worth keeping."""
     return recipe.model.weights != "none" or recipe.model.module is not None
 
 

@@ -85,6 +85,7 @@ class PictureData(L.LightningDataModule):
             policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
             sampler=plan.sampler, seed=plan.seed + made.index, workers=made.material.machine.workers,
             kept=cache.kept(phase.augment if train else "none", rows, epochs=int(epochs or 1)),
+            skip=made.recipe.data.on_corrupt == "skip", loaders=2 * made.material.machine.world_size,
         )  # fmt: skip
 
 

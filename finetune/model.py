@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from .data.options import Data
 from .errors import RunFolderError
-from .evaluate import Metrics, evaluate_on
+from .evaluate import Metrics, check_free, evaluate_on
 from .features import Progress
-from .folder import METRICS, MODEL, read_json
+from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
 from .predict import Answers, answers, as_examples, as_table
+from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
 
@@ -76,7 +77,7 @@ class Model:
 
     def evaluate(
         self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
-        seed: int = 0, say: Callable[[str], None] | None = None, **options: Any,
+        seed: int = 0, say: Callable[[str], None] | None = None, out: str | Path | None = None, **options: Any,
     ) -> Metrics:  # fmt: skip
         """How good the model is on examples whose answers are known.
 
@@ -87,22 +88,29 @@ class Model:
             progress: Is told of each batch.
             seed: Seeds the intervals.
             say: Is told what was inferred of the source and left out of it, a sentence each.
+            out: A folder for metrics.json and predictions.csv.
             options: Those of `Data`: image, target, group, ...
 
         Returns:
-            `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}}`; a source in parts answers under their names.
+            `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}, "classes": {"test": ...}, ...}`; a source in
+            parts answers under their names. What else there is, is in docs/evaluation.md.
         """
+        if out is not None:
+            check_free(Path(out))
         data = source if isinstance(source, Data) else Data(source=source, **options)
         if data.delimiter is None and self.task.labels.kind == "labels":
             # Cells are read as they were when the model learned from them.
             data = replace(data, delimiter=self.facts.get("data", {}).get("delimiter"))
-        metrics, notes = evaluate_on(
+        found = evaluate_on(
             self.network, self.task, data, batch_size=batch_size, accelerator=accelerator, progress=progress, seed=seed
         )
         if say is not None:
-            for note in notes:
+            for note in found.notes:
                 say(note)
-        return metrics
+        if out is not None:
+            write_predictions(Path(out), found.predictions)
+            write_json(Path(out) / METRICS, found.metrics)
+        return found.metrics
 
     def save(self, folder: str | Path) -> Path:
         """Copies the run folder, so that a model made without `out` outlives its temporary one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +102,23 @@ def _listed(inputs: Any) -> list[Any]:
     return list(inputs)
 
 
-def as_table(task: Task, examples: Examples, found: Answers) -> pd.DataFrame:
-    """The columns path, label, one a class (its probability), error; a row for each picture in the order asked."""
+OWN = ("path", "label", "error")
+
+
+def beside_ours(name: str, own: Sequence[str]) -> str:
+    """A column's name for a class, which may be called like one of our own columns."""
+    return name if name not in own else f"{name} (class)"
+
+
+def as_table(task: Task, examples: Examples, found: Answers, *, own: Sequence[str] = OWN) -> pd.DataFrame:
+    """The columns path, label, one a class (its probability), error; a row for each picture in the order asked.
+
+    Args:
+        task: Says what the answers mean.
+        examples: The pictures.
+        found: The answers.
+        own: The columns that the table has, or will have, beside those of the classes.
+    """
     import pandas as pd
 
     n = len(examples)
@@ -116,8 +131,7 @@ def as_table(task: Task, examples: Examples, found: Answers) -> pd.DataFrame:
         numbers[found.rows] = found.answer
     columns: dict[str, Any] = {"path": [printable(source) for source in examples.table["source"]], "label": label}
     for k, name in enumerate(names):
-        # A class may be called like one of our own columns.
-        columns[name if name not in ("path", "label", "error") else f"{name} (class)"] = numbers[:, k]
+        columns[beside_ours(name, own)] = numbers[:, k]
     columns["error"] = [found.errors.get(row, "") for row in range(n)]
     # Made at once: added one by one, a hundred columns and more are moved again and again, and pandas warns.
     return pd.DataFrame(columns)

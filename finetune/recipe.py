@@ -75,6 +75,11 @@ class Recipe:
             except ConfigError as error:
                 wrong.append(str(error))
         random = self.model.weights == "none" and self.model.module is None
+        if self.plan.zero_gamma and not random:
+            wrong.append(
+                "zero_gamma starts fresh residual blocks at nothing, and would wipe out what loaded weights have "
+                'learned. Expected weights="none" with it, or leave it out.'
+            )
         if random and not self.plan.phases and self.plan.method in METHODS:
             try:
                 METHODS[self.plan.method].check(pretrained=False)
@@ -179,7 +184,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
     "loss": ("task", "loss"),
-    "focal_gamma": ("task", "focal_gamma"),
+    **{name: ("task", name) for name in ("focal_gamma", "scale")},
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 

@@ -24,7 +24,6 @@ from .training.transfer import Outcome
 
 def facts(recipe: Recipe, network: Network, examples: Examples, splits: Splits) -> dict[str, Any]:
     """What finetune.json keeps of any run beside labels, task and preprocessing."""
-    table = [[row.id, row.target, row.group] for row in examples.table.itertuples()]
     head = next(name for name, kind in HEADS.items() if type(recipe.model.head) is kind)
     return {
         "backbone": {
@@ -32,10 +31,15 @@ def facts(recipe: Recipe, network: Network, examples: Examples, splits: Splits) 
             "args": dict(network.origin.args),
             "head": {"kind": head, **vars(recipe.model.head)},
         },
-        "data": {"examples": len(examples), "fingerprint": _digest(table), "delimiter": examples.delimiter},
+        "data": {"examples": len(examples), "fingerprint": fingerprint(examples), "delimiter": examples.delimiter},
         "splits": splits.fingerprint,
         "leaks": splits.leaks,
     }
+
+
+def fingerprint(examples: Examples) -> str:
+    """What the examples are, in 64 letters: equal where names, targets and groups are."""
+    return _digest([[row.id, row.target, row.group] for row in examples.table.itertuples()])
 
 
 def choice(recipe: Recipe, task: Task, outcome: Outcome) -> dict[str, Any]:

@@ -19,20 +19,23 @@ from .data.leaks import find_leaks, refuse
 from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
-from .folder import METRICS, MODEL, SPLITS, run_folder, write_json
-from .gain import gain, gain_line
+from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
+from .gain import gain_line
 from .gather import Material, gather, write_recipe
+from .measured import judge_transfer
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
+from .predictions import write_predictions
 from .recipe import Recipe
-from .record import choice, chosen_line, facts, write_report
-from .report.intervals import Measured, measure
+from .record import choice, chosen_line, facts, fingerprint, write_report
 from .report.printed import Talk, metrics_table, plan_table
+from .report.told import told_lines
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
-from .training.machine import Machine
+from .training.ledger import Ledger
+from .training.machine import Machine, scaling
 from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
@@ -77,7 +80,7 @@ class Learned:
 
 def run(
     recipe: Recipe, out: str | Path | None, *, overwrite: bool, talk: Talk, doors: Doors,
-    recorded: pd.DataFrame | None = None,
+    recorded: pd.DataFrame | None = None, resume: bool = False,
 ) -> Model:  # fmt: skip
     """Makes a model from a recipe.
 
@@ -88,6 +91,7 @@ def run(
         talk: Where progress is told.
         doors: For Lightning's Trainer.
         recorded: The split of an earlier run, which holds for the examples that it had.
+        resume: Whether `out` holds a run that was interrupted, and is to go on.
 
     Raises:
         FinetuneError: Anything the user can mend.
@@ -96,10 +100,10 @@ def run(
     # Options first: nothing below may fail for a reason that could have been told before.
     recipe.check()
     machine = Machine.of(recipe.plan)
-    with run_folder(out, overwrite=overwrite) as folder:
+    with resumed_folder(Path(out)) if resume and out else run_folder(out, overwrite=overwrite) as folder:
         material = gather(recipe, machine, folder, talk)
         splits = divide(material, folder, recorded)
-        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began)).model
+        model = learn(material, splits, folder, talk, doors, until=until(recipe.plan, began), resume=resume).model
     if out is None:
         own(model)
     return model
@@ -146,11 +150,14 @@ def without_leaks(material: Material, splits: Splits, sides: np.ndarray, folder:
 
 
 def learn(
-    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None
-) -> Learned:
+    material: Material, splits: Splits, folder: Path, talk: Talk, doors: Doors, *, until: float | None = None,
+    resume: bool = False,
+) -> Learned:  # fmt: skip
     """One fit: the phases on the training part, and the figures of the others; it ends by the clock at `until`."""
     recipe, machine, network, phases = material.recipe, material.machine, material.network, material.phases
     options, examples = material.options, material.examples
+    ledger = Ledger(folder, resume=resume)
+    ledger.begin(f"{fingerprint(examples)} {splits.fingerprint}")
     write_splits(folder / SPLITS, examples, splits)
     lesson, task = lesson_of(material, splits)
 
@@ -161,7 +168,8 @@ def learn(
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
-                          trainer=doors.trainer or {}, progress=talk.live,
+                          trainer=doors.trainer or {}, progress=talk.live, ledger=ledger,
+                          skip=recipe.data.on_corrupt == "skip",
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
@@ -189,19 +197,22 @@ def learn(
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
-    metrics: dict[str, Any] = {"validation": with_intervals(task, answer, lesson, held, recipe)} if len(held) else {}
+    told = {"validation": (held, answer)} if len(held) else {}
     seen = None
     if len(test) and found is not None:
         seen = unless_stopped(lambda: _answer(network, task, lesson, test, outcome, recipe, machine))
     if seen is not None:
-        metrics["test"] = with_intervals(task, seen, lesson, test, recipe)
+        told["test"] = (test, seen)
+    verdict = judge_transfer(
+        network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
+        seed=recipe.plan.seed,
+    )  # fmt: skip
+    metrics = verdict.metrics
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
     notes = notes if measured else (*notes, UNMEASURED)
-    if gained := gain(network, task, lesson, judged, test=test, seen=seen, seed=recipe.plan.seed):
-        metrics["gain"] = gained
     monitor = task.check_monitor(recipe.plan.monitor)
-    gained_line = gain_line(gained, judged, monitor)
+    gained_line = gain_line(metrics.get("gain", {}), judged, monitor)
     if gained_line is not None:
         talk.say(f"  {gained_line}")
     if splits.leaks:
@@ -212,12 +223,17 @@ def learn(
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
+    write_predictions(folder, verdict.predictions)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
+    if not outcome.stopped:
+        ledger.finish()
     if not measured:
         talk.say(f"  {UNMEASURED}")
     talk.show(metrics_table(metrics))
+    for line in told_lines(metrics, task.metrics[0]):
+        talk.say(f"  {line}")
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
@@ -293,7 +309,7 @@ def _show(
     talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
     for phase in phases:
         if phase.on == "pictures" and phase.layer_decay < 1:
-            talk.say(groups_line(network, phase))
+            talk.say(groups_line(network, phase, scaling(recipe.plan, machine.world_size)))
     return rows
 
 
@@ -317,12 +333,6 @@ def _answer(
             return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
     return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch,
                    accelerator=machine.accelerator).answer  # fmt: skip
-
-
-def with_intervals(task: Task, answer: np.ndarray, lesson: Lesson, rows: np.ndarray, recipe: Recipe) -> Measured:
-    """The figures of some rows of a lesson; what was kept together on one side is drawn together."""
-    groups = list(lesson.examples.table["group"].iloc[rows])
-    return measure(task, answer, lesson.target[rows], groups=groups if any(groups) else None, seed=recipe.plan.seed)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

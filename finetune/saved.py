@@ -1,13 +1,13 @@
 """A model as one folder that the ecosystem reads: config.json and model.safetensors as on a hub, finetune.json beside.
 
 finetune.json holds what those two cannot say: what the outputs mean, the preprocessing that was used, and where the
-model comes from. Loading runs no code: safetensors and JSON, and kinds from fixed tables.
+model comes from. Loading runs no code: safetensors and JSON, and kinds from fixed tables. sha256.json says how each
+file was written, and nothing is read that is otherwise now.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -24,15 +24,17 @@ from .data.labels import Labels
 from .errors import RunFolderError, listing
 from .files import write_tensors
 from .folder import MODEL, read_json, write_json
+from .manifest import MANIFEST, check, seal
 from .models import native
 from .models.ensemble import ensemble
 from .models.network import Network
 from .models.options import Backbone
 from .recipe import HEADS, TASKS
 from .tasks.base import Task
+from .tasks.options import Classify, Tag
 from .types import ImageSpec
 
-FORMAT = 1
+FORMAT = 2
 PACKAGES = (
     "finetune",
     "torch",
@@ -77,13 +79,11 @@ def save(folder: Path, network: Network, task: Task, options: Any, facts: Mappin
         facts: More to keep in finetune.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    digests = {}
     for name, state in (("model.safetensors", network.native_state()), ("head.safetensors", network.head_state())):
         if state is not None:
             write_tensors(folder / name, state)
-            digests[name] = _sha256(folder / name)
     write_json(folder / "config.json", native.config(network, task.labels.names))
-    _write_facts(folder, network, task, options, facts, digests)
+    _write_facts(folder, network, task, options, facts)
 
 
 def save_ensemble(
@@ -99,13 +99,10 @@ def save_ensemble(
         options: The options the members' tasks were made from.
         facts: More to keep in finetune.json.
     """
-    digests = {}
     for member in members:
         shutil.copytree(member / MODEL, folder / member.name, copy_function=_link)
-        name = f"{member.name}/finetune.json"
-        digests[name] = _sha256(folder / name)
     facts = {**facts, "ensemble": [member.name for member in members]}
-    _write_facts(folder, network, task, options, facts, digests)
+    _write_facts(folder, network, task, options, facts)
 
 
 def _link(source: str, target: str) -> None:
@@ -116,9 +113,8 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _write_facts(
-    folder: Path, network: Network, task: Task, options: Any, facts: Mapping[str, Any], digests: Mapping[str, str]
-) -> None:
+def _write_facts(folder: Path, network: Network, task: Task, options: Any, facts: Mapping[str, Any]) -> None:
+    """Writes finetune.json, and then what was written."""
     kind = next(name for name, cls in TASKS.items() if type(options) is cls)
     write_json(
         folder / "finetune.json",
@@ -128,10 +124,10 @@ def _write_facts(
             "task": {"kind": kind, **asdict(options)},
             "preprocessing": network.spec.to_dict(),
             **facts,
-            "sha256": digests,
             "versions": versions(),
         },
     )
+    seal(folder)
 
 
 def as_one(networks: Sequence[Network], tasks: Sequence[Task]) -> tuple[Network, Task]:
@@ -162,6 +158,13 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
     if not folder.is_dir():
         raise RunFolderError(f"There is no run folder {folder}. Expected one that `finetune fit --out` made.")
     folder = folder / MODEL if (folder / MODEL).is_dir() else folder
+    if (folder / MANIFEST).exists() or (folder / "finetune.json").exists():
+        check(folder)
+    return _load(folder, module)
+
+
+def _load(folder: Path, module: Any) -> Saved:
+    """Reads the files of a folder that are as they were written."""
     facts = read_json(folder / "finetune.json")
     try:
         if facts["format"] != FORMAT:
@@ -171,9 +174,9 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
             )
         if "ensemble" in facts:
             return _load_members(folder, facts, module)
-        states = {name: _read(folder / name, digest) for name, digest in facts["sha256"].items()}
-        labels = Labels.from_dict(facts["labels"])
-        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+        heads = [folder / "head.safetensors"] if (folder / "head.safetensors").exists() else []
+        states = {path.name: _read(path) for path in (folder / "model.safetensors", *heads)}
+        task = task_of(facts, folder / "finetune.json")
         spec = ImageSpec.from_dict(facts["preprocessing"])
         state, head = states["model.safetensors"], dict(facts["backbone"]["head"])
         backbone = Backbone(
@@ -184,49 +187,53 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
         raise RunFolderError(f"{folder / 'finetune.json'} is incomplete: {error}. Was it edited?") from error
     config = read_json(folder / "config.json")
     try:
-        network = native.from_saved(config, backbone, spec, labels.num_outputs, state, states.get("head.safetensors"))
+        network = native.from_saved(
+            config, backbone, spec, task.labels.num_outputs, state, states.get("head.safetensors")
+        )
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.json'} is incomplete: {error}. Was it edited?") from error
+    return Saved(network=network.eval(), task=task, facts=facts)
+
+
+def task_of(facts: Mapping[str, Any], file: Path) -> Task:
+    """What the outputs of a saved model mean, from its finetune.json alone.
+
+    Args:
+        facts: All of finetune.json.
+        file: Where it was read, for the message.
+
+    Raises:
+        RunFolderError: It is incomplete.
+    """
+    try:
+        labels = Labels.from_dict(facts["labels"])
+        options = TASKS[facts["task"]["kind"]](**{k: v for k, v in facts["task"].items() if k != "kind"})
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{file} is incomplete: {error}. Was it edited?") from error
     # The weights of the loss are for training only; what they were made from is not needed to answer.
-    plain = type(options)() if facts["task"].get("class_weight") == "balanced" else options
-    return Saved(network=network.eval(), task=plain.build(labels, []), facts=facts)
+    if isinstance(options, Classify | Tag) and isinstance(options.class_weight, str):
+        options = replace(options, class_weight=None)
+    return options.build(labels, [])
 
 
 def _load_members(folder: Path, facts: dict[str, Any], module: Any) -> Saved:
     names = facts["ensemble"]
     # A name is no path, and what is loaded is what was recorded.
-    if not names or not all(Path(n).name == n != ".." and f"{n}/finetune.json" in facts["sha256"] for n in names):
+    if not names or not all(n and Path(n).name == n != ".." and (folder / n).is_dir() for n in names):
         raise RunFolderError(
             f"{folder / 'finetune.json'} names members that are no folders beside it: {listing(names)}. "
-            "Expected fold-1, fold-2 and so on, each with its SHA-256. Copy the folder again from where it was made."
+            "Expected fold-1, fold-2 and so on. Copy the folder again from where it was made."
         )
-    for name, digest in facts["sha256"].items():
-        _check(folder / name, digest)
     # A module would be shared by the members otherwise, and hold the weights of the last one.
-    read = [load(folder / name, module=copy.deepcopy(module)) for name in names]
+    read = [_load(folder / name, copy.deepcopy(module)) for name in names]
     network, task = as_one([member.network for member in read], [member.task for member in read])
     return Saved(network=network, task=task, facts=facts)
 
 
-def _check(path: Path, digest: str) -> None:
-    if not path.exists():
-        raise RunFolderError(f"{path} is missing. Expected all files that finetune.json names; copy the whole folder.")
-    found = _sha256(path)
-    if found != digest:
-        raise RunFolderError(
-            f"{path} is damaged or was replaced: its SHA-256 is {found[:12]}…, finetune.json says {digest[:12]}…. "
-            "Copy the folder again from where it was made."
-        )
-
-
-def _read(path: Path, digest: str) -> Any:
-    _check(path, digest)
+def _read(path: Path) -> Any:
     try:
         return load_file(path)
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} is missing. Expected the weights of the model; copy the whole folder.") from None
     except SafetensorError as error:
         raise RunFolderError(f"{path} is no safetensors file: {error}.") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

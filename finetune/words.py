@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ConfigError
 
-FLAGS = ("no_header", "allow_leaks", "compile", "grad_checkpointing")
+FLAGS = ("no_header", "allow_leaks", "compile", "grad_checkpointing", "scale_lr", "zero_gamma")
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -46,6 +46,10 @@ def parsed(words: dict[str, Any]) -> dict[str, Any]:
             out[name] = _number(name, out[name], float if name == "lr" else int)
     if isinstance(out.get("sizes"), str):
         out["sizes"] = tuple(_number("sizes", part, int) for part in out["sizes"].split(","))
+    if isinstance(out.get("milestones"), str):
+        out["milestones"] = tuple(_number("milestones", part, float) for part in out["milestones"].split(","))
+    if isinstance(out.get("scale"), str):
+        out["scale"] = tuple(out["scale"].split(","))
     out |= {flag: None for flag in FLAGS if out.get(flag) is False}
     return out
 

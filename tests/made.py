@@ -59,3 +59,8 @@ def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> P
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder, hidden ones too, and its bytes."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def parts_of(metrics: dict[str, Any]) -> list[str]:
+    """The parts that were measured; what else metrics.json holds is about them."""
+    return [key for key in metrics if key in ("train", "validation", "test")]

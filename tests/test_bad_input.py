@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from finetune.cli import call
+from finetune.manifest import seal
 from finetune.training.callbacks import KeepBest
 from tests.made import QUICK_WORDS, class_folders, contents, table
 
@@ -525,12 +526,16 @@ def test_a_missing_file_of_a_model_is_named(run, textures, capsys, name):
 def test_a_description_that_was_spoilt_is_refused(run, textures, capsys, name, text):
     (run / "model" / name).write_text(text)
     assert call(["predict", str(run), str(textures / "rings")]) == 2
+    assert f"{name} is damaged or was replaced" in capsys.readouterr().err
+    seal(run / "model")  # by whoever spoilt it, so that the reader itself has to refuse it
+    assert call(["predict", str(run), str(textures / "rings")]) == 2
     assert name in capsys.readouterr().err
 
 
 def test_a_model_of_a_later_format_is_refused(run, textures, capsys):
     file = run / "model" / "finetune.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
+    seal(run / "model")
     assert call(["predict", str(run), str(textures / "rings")]) == 2
     assert "format 99" in capsys.readouterr().err
 

@@ -16,9 +16,11 @@ from PIL import Image
 import finetune as ft
 from finetune.cli import call
 from finetune.model import own
-from tests.made import KINDS, QUICK, QUICK_WORDS, class_folders, contents, texture
+from tests.made import KINDS, QUICK, QUICK_WORDS, class_folders, contents, parts_of, texture
 
 METRICS = {"accuracy", "balanced_accuracy", "auroc", "f1", "log_loss"}
+FURTHER = {"auprc", "brier"}
+BESIDE = ["classes", "confusion", "undefined", "baselines"]
 
 
 @pytest.fixture(scope="module", params=["probed", "tuned"])
@@ -33,10 +35,20 @@ def rows_of(path):
 
 def test_a_run_folder_holds_what_it_always_holds(model):
     assert {entry.name for entry in model.folder.iterdir()} == {
-        *("recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md", "model", "checkpoints")
+        *(
+            "recipe.json",
+            "splits.csv",
+            "metrics.csv",
+            "metrics.json",
+            "predictions.csv",
+            "report.md",
+            "progress.json",
+            "model",
+            "checkpoints",
+        )
     }
     assert {entry.name for entry in (model.folder / "model").iterdir()} == {
-        *("config.json", "model.safetensors", "finetune.json")
+        *("config.json", "model.safetensors", "finetune.json", "sha256.json")
     }
     assert list((model.folder / "checkpoints").glob("*.safetensors"))
 
@@ -44,10 +56,11 @@ def test_a_run_folder_holds_what_it_always_holds(model):
 def test_metrics_json_gives_each_figure_with_its_interval_and_n(model):
     metrics = json.loads((model.folder / "metrics.json").read_text())
     assert metrics == model.metrics
-    assert list(metrics) == ["validation", "test"]
+    assert list(metrics)[:6] == ["validation", "test", *BESIDE]
     parts = [row["split"] for row in rows_of(model.folder / "splits.csv")]
-    for part, figures in metrics.items():
-        assert set(figures) == METRICS
+    for part in ("validation", "test"):
+        figures = metrics[part]
+        assert set(figures) == METRICS | FURTHER
         for name, figure in figures.items():
             assert list(figure) == ["value", "low", "high", "n"]
             assert figure["n"] == parts.count(part)
@@ -79,7 +92,8 @@ def test_finetune_json_says_what_the_weights_cannot(model):
     assert {"python", "finetune", "torch", "timm"} <= set(facts["versions"])
     assert facts["data"]["examples"] == 36
     assert len(facts["data"]["fingerprint"]) == len(facts["splits"]) == 64
-    assert set(facts["sha256"]) == {"model.safetensors"}
+    manifest = json.loads((model.folder / "model" / "sha256.json").read_text())
+    assert set(manifest["files"]) == {"model.safetensors", "config.json", "finetune.json"}
 
 
 def test_textures_are_learned(probed):
@@ -155,7 +169,7 @@ def test_predict_writes_the_csv_that_it_prints(probed, textures, tmp_path, capsy
 
 def test_evaluating_an_unsplit_source_answers_under_test(probed, textures):
     metrics = ft.evaluate(probed.folder, textures)
-    assert list(metrics) == ["test"]
+    assert list(metrics)[:4] == ["test", "classes", "confusion", "undefined"]
     assert metrics["test"]["accuracy"]["n"] == 36
     right = [path.split("/")[-2] == label for path, label in probed.predict(textures)[["path", "label"]].to_numpy()]
     assert metrics["test"]["accuracy"]["value"] == pytest.approx(np.mean(right))
@@ -242,7 +256,7 @@ def parts(tmp_path):
 @pytest.mark.parametrize("method", ["probe", "full"])
 def test_train_and_test_without_validation_leave_test_untouched_and_learn_from_all_of_train(parts, tmp_path, method):
     model = ft.fit(parts("training", "testing"), **{**QUICK, "method": method, "epochs": 2}, out=tmp_path / "run")
-    assert list(model.metrics) == ["validation", "test"]
+    assert parts_of(model.metrics) == ["validation", "test"]
     assert model.metrics["test"]["accuracy"]["n"] == 16
     rows = rows_of(tmp_path / "run" / "splits.csv")
     given_to_test = {row["source"] for row in rows if row["split"] == "test"}
@@ -256,14 +270,14 @@ def test_train_and_test_without_validation_leave_test_untouched_and_learn_from_a
 
 def test_train_and_val_without_test_says_what_that_costs(parts, tmp_path):
     model = ft.fit(parts("train", "val"), **QUICK, out=tmp_path / "run")
-    assert list(model.metrics) == ["validation"]
+    assert parts_of(model.metrics) == ["validation"]
     assert model.metrics["validation"]["accuracy"]["n"] == 16
     assert "no test part" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_evaluating_a_source_with_parts_answers_under_their_names(parts, probed, tmp_path):
     metrics = probed.evaluate(parts("train", "valid", "test"))
-    assert list(metrics) == ["validation", "test"]
+    assert parts_of(metrics) == ["validation", "test"]
 
 
 def test_unreadable_pictures_are_skipped_when_asked_and_counted(textures, tmp_path, capsys):
@@ -353,12 +367,13 @@ def test_ctrl_c_while_the_chosen_weights_are_measured_keeps_them(textures, tmp_p
     words = {**QUICK, "method": "full", "epochs": 1}
     model = ft.fit(textures, **words, out=tmp_path / "run")
     assert len(calls) == during and model.stopped
-    assert set(model.metrics) == set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == left
+    assert set(parts_of(model.metrics)) == left
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == model.metrics
     report = (tmp_path / "run" / "report.md").read_text()
     assert "stopped before all its parts were measured" in report
     assert "There was no test part" not in report
     loaded = ft.load(tmp_path / "run")
-    assert loaded.stopped and set(loaded.evaluate(textures)) == {"test"}
+    assert loaded.stopped and parts_of(loaded.evaluate(textures)) == ["test"]
 
 
 def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):

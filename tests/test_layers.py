@@ -39,12 +39,13 @@ VALUES = (
 HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}
 
 # What a room may import of the others. `types`, `errors` and `files` are for everybody.
-EVERYBODY = {"types", "errors", "files"}
+EVERYBODY = {"types", "errors", "files", "manifest"}
 ROOMS = {
     "types": set(),
     "errors": set(),
     "stdout": set(),
     "files": set(),
+    "manifest": set(),
     "data": set(),
     "models": set(),
     "folder": set(),
@@ -57,10 +58,14 @@ ROOMS = {
     "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
     "saved": {"data", "models", "tasks", "recipe", "folder"},
     "predict": {"data", "models", "tasks", "features"},
-    "evaluate": {"data", "models", "tasks", "features", "predict", "report"},
+    "predictions": {"data", "folder", "predict", "tasks"},
+    "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
+    "baselines": {"report", "tasks"},
+    "measured": {"baselines", "data", "gain", "models", "predictions", "report", "tasks", "training"},
+    "compare": {"data", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
     "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
-    "model": {"data", "models", "tasks", "features", "predict", "evaluate", "saved", "folder"},
+    "model": {"data", "models", "tasks", "features", "predict", "predictions", "evaluate", "saved", "folder"},
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
     "training": {"data", "models", "tasks", "features", "activations"},
@@ -127,7 +132,8 @@ def test_every_room_has_its_rule():
     # At the top: they may know everybody.
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
-            "rank_command", "training_part", "study", "run_command", "recipes_command"}  # fmt: skip
+            "rank_command", "training_part", "resume", "foreseen", "plan_command", "evaluate_command",
+            "compare_command", "study", "run_command", "recipes_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -139,7 +145,8 @@ def test_recipe_imports_values_only_of_the_rooms():
 def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
-           "training_part", "study", "run_command", "recipes_command"}  # fmt: skip
+           "evaluate_command", "compare_command", "training_part", "foreseen", "plan_command", "study", "run_command",
+           "recipes_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 

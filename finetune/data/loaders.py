@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
@@ -19,6 +19,7 @@ from .readers import read_ahead, read_image
 from .samplers import Place, make_sampler
 from .shards import archived
 from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
+from .workers import PictureLoader, Say, too_little_shared
 
 Sample = tuple[np.ndarray, Any, int]
 """A picture (H, W, C), its target as numbers, and its row."""
@@ -81,8 +82,10 @@ def stream(
         yield np.array(list(read), np.int64), stack(list(read.values())).contiguous() if read else empty, errors
 
 
-class PictureDataset(Dataset[Sample | UnreadableError]):
+class PictureDataset(Dataset[Sample | UnreadableError | None]):
     """Examples by (row, epoch): a picture, its target and its row; or the error of one that cannot be read.
+
+    `lost` are rows whose pictures kill whoever reads them, and what is read in their place: another row, or nothing.
 
     Args:
         examples: The table.
@@ -109,14 +112,22 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         self._seed = seed
         self._shrink_to = shrink_to(spec, policy)
         self._kept = kept
+        self.lost: dict[int, int | None] = {}
         self._prepare: EvalTransform | None = None
         self._transform: TrainTransform | None = None
 
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def __getitem__(self, place: Place) -> Sample | UnreadableError:
-        row, epoch = place
+    def name(self, row: int) -> str:
+        """How a row is called towards people."""
+        return str(self._ids[row])
+
+    def __getitem__(self, place: Place) -> Sample | UnreadableError | None:
+        asked, epoch = place
+        row = self.lost.get(asked, asked)
+        if row is None:
+            return None
         if self._transform is None:  # made where it is used, since pipelines do not travel to spawned workers
             spec = self._spec
             if self._kept is not None:
@@ -146,33 +157,16 @@ class PictureDataset(Dataset[Sample | UnreadableError]):
         return self.__dict__ | {"_prepare": None, "_transform": None}
 
 
-def collate(samples: Sequence[Sample | UnreadableError]) -> Batch | UnreadableError:
-    """Some samples of a `PictureDataset` -> a batch, or the first error among them."""
+def collate(samples: Sequence[Sample | UnreadableError | None]) -> Batch | UnreadableError | None:
+    """Some samples of a `PictureDataset` -> a batch, or the first error among them; None where all are lost."""
     for sample in samples:
         if isinstance(sample, UnreadableError):
             return sample
-    pictures, targets, rows = zip(*samples, strict=True)
+    there = [sample for sample in samples if sample is not None and not isinstance(sample, UnreadableError)]
+    if not there:
+        return None
+    pictures, targets, rows = zip(*there, strict=True)
     return Batch(stack(pictures), torch.from_numpy(np.stack(targets)), torch.tensor(rows))
-
-
-class PictureLoader(DataLoader[Any]):
-    """Batches of pictures; one that cannot be read stops the loop with its own words.
-
-    Raised in a worker, an error comes back with that worker's traceback in its message; so it travels as a value.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, UnreadableError):
-                raise batch
-            yield batch
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A generator would travel to a spawned rank as a shared tensor, whose file is closed before the rank opens it.
-        return self.__dict__ | {"generator": self.generator.initial_seed()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"generator": torch.Generator().manual_seed(state["generator"])})
 
 
 def make_loader(
@@ -190,6 +184,9 @@ def make_loader(
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
     kept: Kept | None = None,
+    skip: bool = False,
+    loaders: int = 1,
+    say: Say | None = None,
 ) -> PictureLoader:
     """Batches of examples for a training loop.
 
@@ -210,9 +207,15 @@ def make_loader(
         workers: Processes that decode, at most one a processor; 0 decodes in this one.
         indices: Which rows of the table; all if None.
         kept: Where pictures of this policy are kept decoded, from `PictureCache.kept`; None decodes each time.
+        skip: Whether a picture that kills its reader is left out; else its name ends the loop.
+        loaders: How many such loaders this machine's processes have at once, which share its memory.
+        say: Is told where batches take another way than usual, or a reader dies.
     """
     rows = np.arange(len(examples)) if indices is None else np.asarray(indices, np.int64)
     workers = min(workers, cpu_count())
+    told = too_little_shared(loaders * _in_flight(spec, batch_size, workers)) if workers else None
+    if told is not None and say is not None:
+        say(f"  {told}")
     return PictureLoader(
         PictureDataset(
             examples,
@@ -224,6 +227,10 @@ def make_loader(
             negate=negate,
             kept=kept,
         ),
+        skip=skip,
+        replace=train,
+        plain=told is not None,
+        say=say,
         batch_size=batch_size,
         sampler=make_sampler(
             rows,
@@ -242,6 +249,11 @@ def make_loader(
         # depend on how many loaders there are.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def _in_flight(spec: ImageSpec, batch_size: int, workers: int) -> int:
+    """Bytes of the batches that workers have ready at most, two each and one that is being used; as 32-bit numbers."""
+    return 4 * batch_size * spec.in_chans * spec.size[0] * spec.size[1] * (2 * workers + 1)
 
 
 def view_loader(
@@ -273,8 +285,10 @@ def view_loader(
     """
     rows = range(len(examples)) if indices is None else [int(row) for row in indices]
     workers = min(workers, cpu_count())
+    plain = workers > 0 and too_little_shared(_in_flight(spec, batch_size, workers)) is not None
     return PictureLoader(
         PictureDataset(examples, np.zeros(len(examples)), spec, policy=policy, engine=engine, seed=seed),
+        plain=plain,
         batch_size=batch_size,
         sampler=[(row, view) for view in range(views) for row in rows],
         num_workers=workers,

@@ -47,14 +47,23 @@ class EpochSampler(Sampler[Place]):
         self._power = power
         self._sources = sources
         self._epoch = 0
+        self._begin: tuple[int, int] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order, and the variation of pictures, of the coming epoch."""
         self._epoch = epoch
 
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Lets that epoch begin after so many of its batches, which were taken before the run was interrupted.
+
+        Its length stays that of the whole epoch, by which progress is counted.
+        """
+        self._epoch, self._begin = epoch, (epoch, batch)
+
     def __iter__(self) -> Iterator[Place]:
         # Asked for here and not in the constructor: loaders may be made before the ranks have found each other.
-        for row in self._share(*_rank_and_world()):
+        taken = self._begin[1] * self._batch_size if self._begin and self._begin[0] == self._epoch else 0
+        for row in self._share(*_rank_and_world())[taken:]:
             yield int(row), self._epoch
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError, listing
+from ..manifest import check, sealed
 
 # Where training programs keep the weights inside a checkpoint, the averaged ones first, as timm does.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
@@ -35,8 +36,12 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         WeightsError: Missing, empty, truncated, no weights at all, or a pickle that wants to run code.
+        RunFolderError: It belongs to a saved model and is not as it was written.
     """
     path = _file_of(Path(path))
+    # Files of others come without sums, and are taken as they are.
+    if sealed(path.parent):
+        check(path.parent, only=(path.name,))
     if path.stat().st_size == 0:
         raise WeightsError(f"The weights file {path} is empty. Get it again.")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -57,10 +62,13 @@ def read_config(path: str | Path) -> dict[str, Any] | None:
 
     Raises:
         WeightsError: It is no JSON object.
+        RunFolderError: It belongs to a saved model and is not as it was written.
     """
     config = Path(path) / "config.json"
     if not config.is_file():
         return None
+    if sealed(config.parent):
+        check(config.parent, only=(config.name,))
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ def measure(
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    whole: bool = False,
 ) -> Measured:
     """The metrics of a part, with bootstrap intervals (the percentile method of Efron and Tibshirani 1993, ch. 13).
 
@@ -35,20 +36,51 @@ def measure(
         resamples: How many resamples are drawn.
         level: The share of resamples inside the interval, in (0, 1).
         seed: Seeds the drawing: one seed, one interval.
+        whole: Whether the metrics of `Task.further` are told too.
 
     Returns:
         For each metric `{"value", "low", "high", "n"}`; None where it is undefined, auroc of one class say, and for
         the ends where all examples belong together: one unit, drawn again and again, says nothing of its spread.
     """
-    values = task.measure(answer, target)
-    if not _units(groups, len(target)).any():
-        return {name: _entry(value, np.array([np.nan]), 0.5, len(target)) for name, value in values.items()}
+    values = task.measure(answer, target) | (task.further(answer, target) if whole else {})
+
+    def drawn(counts: np.ndarray) -> dict[str, np.ndarray]:
+        further = task.further_resampled(answer, target, counts) if whole else {}
+        return task.resampled(answer, target, counts) | further
+
+    return spread(values, drawn, len(target), groups=groups, resamples=resamples, level=level, seed=seed)
+
+
+def spread(
+    values: Mapping[str, float],
+    resampled: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    n: int,
+    *,
+    groups: Sequence[Any] | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Measured:
+    """Figures with their bootstrap intervals.
+
+    Args:
+        values: Each figure by its name.
+        resampled: The same figures, (b,) each, in resamples that are given as counts, (b, n): how often each example
+            was drawn.
+        n: The number of examples.
+        groups: As for `measure`, and so all that follows.
+        resamples: How many resamples are drawn.
+        level: The share of resamples inside the interval, in (0, 1).
+        seed: Seeds the drawing.
+    """
+    if not units(groups, n).any():
+        return {name: _entry(value, np.array([np.nan]), 0.5, n) for name, value in values.items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
-    for counts in _resamples(groups, len(target), resamples, seed):
-        for name, scores in task.resampled(answer, target, counts).items():
+    for counts in _resamples(groups, n, resamples, seed):
+        for name, scores in resampled(counts).items():
             drawn[name].append(scores)
     tail = (1 - level) / 2
-    return {name: _entry(value, np.concatenate(drawn[name]), tail, len(target)) for name, value in values.items()}
+    return {name: _entry(value, np.concatenate(drawn[name]), tail, n) for name, value in values.items()}
 
 
 def difference(
@@ -61,6 +93,7 @@ def difference(
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    whole: bool = False,
 ) -> Measured:
     """How much better or worse answers are than others of the same examples, paired: both are drawn together.
 
@@ -73,23 +106,29 @@ def difference(
         resamples: How many resamples are drawn.
         level: The share of resamples inside the interval, in (0, 1).
         seed: Seeds the drawing.
+        whole: As for `measure`.
 
     Returns:
         For each metric `{"value", "low", "high", "n"}` of the difference `after - before`.
     """
-    old, new = task.measure(before, target), task.measure(after, target)
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in new}
-    for counts in _resamples(groups, len(target), resamples, seed):
-        earlier = task.resampled(before, target, counts)
-        for name, scores in task.resampled(after, target, counts).items():
-            drawn[name].append(scores - earlier[name])
-    tail = (1 - level) / 2
-    return {name: _entry(new[name] - old[name], np.concatenate(drawn[name]), tail, len(target)) for name in new}
+    old, new = (
+        task.measure(answer, target) | (task.further(answer, target) if whole else {}) for answer in (before, after)
+    )
+
+    def drawn(counts: np.ndarray) -> dict[str, np.ndarray]:
+        earlier, later = (
+            task.resampled(answer, target, counts) | (task.further_resampled(answer, target, counts) if whole else {})
+            for answer in (before, after)
+        )
+        return {name: scores - earlier[name] for name, scores in later.items()}
+
+    values = {name: new[name] - old[name] for name in new}
+    return spread(values, drawn, len(target), groups=groups, resamples=resamples, level=level, seed=seed)
 
 
 def _resamples(groups: Sequence[Any] | None, n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each example is drawn, (b, n) float64 for a block of b resamples at a time."""
-    unit = _units(groups, n)
+    unit = units(groups, n)
     rng = np.random.default_rng(seed)
     # A block of resamples at a time keeps the counts of a large part within some 50 MB.
     block = max(1, min(resamples, 6_000_000 // max(n, 1)))
@@ -99,7 +138,7 @@ def _resamples(groups: Sequence[Any] | None, n: int, resamples: int, seed: int) 
         yield counts[:, unit].astype(np.float64)
 
 
-def _units(groups: Sequence[Any] | None, n: int) -> np.ndarray:
+def units(groups: Sequence[Any] | None, n: int) -> np.ndarray:
     """The number of the unit that each example is drawn with."""
     if groups is None:
         return np.arange(n)

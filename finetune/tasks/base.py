@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +23,23 @@ HIGHER_IS_BETTER = {
     "mae": False,
     "r2": True,
 }
-"""Every metric of every task, by its name in metrics.json, and which way is up."""
+"""Every metric that can choose among epochs, by its name in metrics.json, and which way is up."""
+
+FURTHER = {"auprc": True, "brier": False, "kappa": True, "top_5": True}
+"""The metrics that are measured once, of a whole part, and which way is up."""
+
+
+class AgainstRest(NamedTuple):
+    """Each class or label against all others: what is true, what was answered, and how sure the answer was.
+
+    positive: (N, K) bool.
+    given: (N, K) bool.
+    score: (N, K) float64, the probability of the class or label.
+    """
+
+    positive: np.ndarray
+    given: np.ndarray
+    score: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,18 @@ class Task(ABC):
     @abstractmethod
     def resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """The same metrics in each of B resamples, (B,); `counts` (B, N) says how often each example was drawn."""
+
+    @abstractmethod
+    def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """More metrics of the same, too dear or too special for each epoch; some of those in `FURTHER`."""
+
+    @abstractmethod
+    def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those of `further` in each of B resamples, as `resampled`."""
+
+    @abstractmethod
+    def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
+        """Each class or label against the rest; of a number there are none, and K is 0."""
 
     def check_monitor(self, monitor: str | None) -> str:
         """The metric that chooses the best epoch.

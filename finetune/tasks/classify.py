@@ -13,9 +13,12 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import losses, resample
-from .base import Task, weights_by_name
+from .base import AgainstRest, Task, weights_by_name
 from .options import ADJUSTED, Classify
-from .scores import quiet_scores, ranking_score
+from .scores import levels_of, precision_score, quiet_scores, ranking_score
+
+TOP = 5
+"""How many answers may be wrong before the right one in top_5."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class ClassifyTask(Task):
         label_smoothing: Share of the target that is spread over all classes.
         gamma: Of the focal loss; None for cross-entropy.
         log_prior: Logarithm of each class's share of the training examples, which the loss adds to the logits.
+        scale: The classes from the lowest to the highest, where they are levels.
     """
 
     weight: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
     gamma: float | None = None
     log_prior: tuple[float, ...] | None = None
+    scale: tuple[str, ...] | None = None
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "auroc", "f1", "log_loss")
 
@@ -54,6 +59,7 @@ class ClassifyTask(Task):
         return cls(
             labels, _tuple(weight), options.label_smoothing,
             gamma=options.focal_gamma if options.loss == "focal" else None, log_prior=_tuple(prior),
+            scale=options.checked_scale(labels.names),
         )  # fmt: skip
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -110,6 +116,55 @@ class ClassifyTask(Task):
             "f1": resample.macro_f1(right, true, answered),
             "log_loss": resample.mean(surprise, counts),
         }
+
+    def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """See `Task.further`.
+
+        brier is the sum of squares over the classes, of two classes half of it, as scikit-learn scales it; kappa has
+        quadratic weights; top_5 is told of more than five classes.
+        """
+        from sklearn import metrics
+
+        places, levels = np.arange(answer.shape[1]), self._levels()
+        with quiet_scores():
+            found = {
+                "auprc": precision_score(*self._against_rest(answer, target)),
+                "brier": float(metrics.brier_score_loss(target, answer, labels=places, scale_by_half="auto")),
+            }
+            if levels is not None:
+                # Over the whole scale: of the levels that occur alone, scikit-learn would count places.
+                found["kappa"] = float(metrics.cohen_kappa_score(
+                    levels[target], levels[answer.argmax(axis=1)], weights="quadratic",
+                    labels=np.arange(levels.max() + 1)))  # fmt: skip
+            if len(places) > TOP:
+                found["top_5"] = float(metrics.top_k_accuracy_score(target, answer, k=TOP, labels=places))
+        return found
+
+    def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task.further_resampled`."""
+        classes, levels = answer.shape[1], self._levels()
+        square = ((answer - np.eye(classes)[target]) ** 2).sum(axis=1) / (2 if classes == 2 else 1)
+        truth, score = self._against_rest(answer, target)
+        found = {"auprc": resample.mean_auprc(truth, score, counts), "brier": resample.mean(square, counts)}
+        if levels is not None:
+            given = levels[answer.argmax(axis=1)]
+            found["kappa"] = resample.kappa(levels[target], given, int(levels.max()) + 1, counts)
+        if classes > TOP:
+            # As scikit-learn breaks ties: of equal scores the later class comes first.
+            best = np.argsort(answer, axis=1, kind="mergesort")[:, ::-1][:, :TOP]
+            found["top_5"] = resample.mean((best == target[:, None]).any(axis=1).astype(float), counts)
+        return found
+
+    def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
+        """See `Task.against_rest`."""
+        one_hot = np.eye(answer.shape[1], dtype=bool)
+        return AgainstRest(one_hot[target], one_hot[answer.argmax(axis=1)], answer)
+
+    def _levels(self) -> np.ndarray | None:
+        """(K,) the place of each class on a scale, where there is one."""
+        if self.scale is None:
+            return levels_of(self.labels.names)
+        return np.array([self.scale.index(name) for name in self.labels.names], np.int64)
 
     def _against_rest(self, answer: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each class against the rest, (N, K) truth and score; of two classes the second says it all."""

@@ -32,14 +32,19 @@ class Classify:
             class's frequency to its logit while training, so that the answers suit classes that are equally frequent.
             "balanced-softmax" (Ren et al. 2020, arXiv 2007.10740) is the same formula under its other name.
         focal_gamma: Power of (1 - p) in the focal loss, 0 or more; 0 is cross-entropy.
+        scale: The classes from the lowest to the highest, where they are levels: for kappa with quadratic weights. Of
+            names that are whole numbers it is known.
     """
 
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None
     label_smoothing: float = 0.0
     loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax"] = "cross-entropy"
     focal_gamma: float = 2.0
+    scale: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.scale is not None:
+            object.__setattr__(self, "scale", tuple(self.scale))  # a list as JSON has it
         wrong = [*_class_weight(self.class_weight), *_loss(self.loss, CLASS_LOSSES), *_gamma(self.focal_gamma)]
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be from 0 to below 1. Got {self.label_smoothing}.")
@@ -56,6 +61,19 @@ class Classify:
         from .classify import ClassifyTask
 
         return ClassifyTask.of(self, labels, targets)
+
+    def checked_scale(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The scale, which must hold each class once.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        if self.scale is None or sorted(self.scale) == sorted(names):
+            return self.scale
+        raise ConfigError(
+            f"scale must name each class once, from the lowest to the highest. Expected {', '.join(names)} in their "
+            f"order. Got {', '.join(self.scale)}."
+        )
 
     @property
     def balances(self) -> str | None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import resample
-from .base import Task
+from .base import AgainstRest, Task
 from .options import Regress
 from .scores import quiet_scores
 
@@ -70,3 +70,16 @@ class RegressTask(Task):
             "mae": resample.mean(np.abs(number - target), counts),
             "r2": resample.r2(target, number, counts),
         }
+
+    def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """See `Task.further`: there are none."""
+        return {}
+
+    def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task.further_resampled`."""
+        return {}
+
+    def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
+        """See `Task.against_rest`: a number has no classes."""
+        none = np.zeros((len(target), 0))
+        return AgainstRest(none.astype(bool), none.astype(bool), none)

@@ -61,9 +61,64 @@ def auroc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
     return _ratio((positives * below).sum(axis=1), pairs)
 
 
+def auprc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
+    """The average precision of (N,) scores in each resample, (B,); NaN where only one value was drawn.
+
+    It is the sum of the precision at each distinct score, weighted by the recall that it adds (no interpolation).
+    """
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) < 0])
+    weight = counts[:, order]
+    right = np.add.reduceat(np.where(positive[order], weight, 0.0), starts, axis=1)
+    answered = np.cumsum(np.add.reduceat(weight, starts, axis=1), axis=1)
+    precision = np.divide(np.cumsum(right, axis=1), answered, out=np.zeros_like(answered), where=answered > 0)
+    positives = right.sum(axis=1)
+    # Of positives alone the formula gives 1, which says nothing: there was nothing to tell them from.
+    return _ratio((right * precision).sum(axis=1), np.where(answered[:, -1] > positives, positives, 0.0))
+
+
+def kappa(target: NDArray[np.int64], given: NDArray[np.int64], levels: int, counts: Floats) -> Floats:
+    """Cohen's kappa with quadratic weights over levels 0 to `levels - 1` in each resample, (B,).
+
+    NaN where target and answer are one and the same level throughout.
+    """
+    gap = mean((target - given).astype(np.float64) ** 2, counts)
+    total = counts.sum(axis=1)
+    rows = np.arange(len(target))
+
+    def shares(level: NDArray[np.int64]) -> Floats:
+        one_hot = sparse.csr_matrix((np.ones(len(rows)), (rows, level)), shape=(len(rows), levels))
+        found: Floats = (one_hot.T @ counts.T).T / total[:, None]
+        return found
+
+    places = np.arange(levels)
+    apart = (places[:, None] - places[None]).astype(np.float64) ** 2
+    by_chance = np.einsum("bi,ij,bj->b", shares(target), apart, shares(given), optimize=True)
+    return 1 - _ratio(gap, by_chance)
+
+
+def class_figures(positive: NDArray[np.bool_], given: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
+    """Precision, recall, F1, auroc and auprc of each class against the rest in each resample, (5, B, K)."""
+    found = []
+    for k in range(positive.shape[1]):
+        right = counts @ (positive[:, k] & given[:, k]).astype(np.float64)
+        true, answered = (counts @ which[:, k].astype(np.float64) for which in (positive, given))
+        areas = (area(positive[:, k], score[:, k], counts) for area in (auroc, auprc))
+        found.append([_ratio(right, answered), _ratio(right, true), _ratio(2 * right, true + answered), *areas])
+    return np.asarray(found, np.float64).transpose(1, 2, 0)
+
+
 def mean_auroc(target: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
     """The mean of `auroc` over the columns of (N, K) that hold both values in the resample, (B,)."""
-    columns = [auroc(target[:, k], score[:, k], counts) for k in range(target.shape[1])]
+    return _over_columns([auroc(target[:, k], score[:, k], counts) for k in range(target.shape[1])])
+
+
+def mean_auprc(target: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
+    """The mean of `auprc` over the columns of (N, K) that hold both values in the resample, (B,)."""
+    return _over_columns([auprc(target[:, k], score[:, k], counts) for k in range(target.shape[1])])
+
+
+def _over_columns(columns: list[Floats]) -> Floats:
     stacked = np.stack(columns)
     defined = (~np.isnan(stacked)).sum(axis=0)
     return _ratio(np.nansum(stacked, axis=0), defined.astype(np.float64))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+MOST_LEVELS = 200
+"""Of a scale whose kappa is told by itself; beyond it names that are numbers are rather names."""
 
 
 @contextlib.contextmanager
@@ -36,3 +40,40 @@ def ranking_score(target: np.ndarray, answer: np.ndarray) -> float:
     if len(ranked) == 0:
         return float("nan")
     return float(np.mean([roc_auc_score(target[:, k], answer[:, k]) for k in ranked]))
+
+
+def precision_score(target: np.ndarray, answer: np.ndarray) -> float:
+    """The mean average precision over the columns of (N, K) that hold both values; NaN where none does."""
+    from sklearn.metrics import average_precision_score
+
+    ranked = np.flatnonzero(~constant_columns(target))
+    if len(ranked) == 0:
+        return float("nan")
+    return float(np.mean([average_precision_score(target[:, k], answer[:, k]) for k in ranked]))
+
+
+def levels_of(names: Sequence[str]) -> np.ndarray | None:
+    """The whole numbers that three or more class names are, counted from the lowest; None where they are none.
+
+    They are the places on a scale of all levels from the lowest to the highest, those that no class has too: a grade
+    of 6 is as far from a grade of 2 where nobody got a 4.
+    """
+    if len(names) < 3 or not all(re.fullmatch(r"[-+]?\d{1,6}", name) for name in names):
+        return None
+    numbers = np.array([int(name) for name in names], np.int64)
+    distinct, spread = len(set(numbers.tolist())) == len(numbers), int(numbers.max() - numbers.min())
+    return numbers - numbers.min() if distinct and spread < MOST_LEVELS else None
+
+
+def class_scores(positive: np.ndarray, given: np.ndarray, score: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall, F1, auroc and auprc of each class against the rest, (K,); NaN where one is undefined."""
+    from sklearn import metrics
+
+    with quiet_scores():
+        named = dict(zip(("precision", "recall", "f1"), metrics.precision_recall_fscore_support(
+            positive, given, average=None, zero_division=np.nan), strict=False))  # fmt: skip
+        named["auroc"], named["auprc"] = np.full((2, positive.shape[1]), np.nan)
+        for k in np.flatnonzero(~constant_columns(positive)):
+            named["auroc"][k] = metrics.roc_auc_score(positive[:, k], score[:, k])
+            named["auprc"][k] = metrics.average_precision_score(positive[:, k], score[:, k])
+    return {name: np.asarray(values, np.float64) for name, values in named.items()}

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import losses, resample
-from .base import Task, weights_by_name
+from .base import AgainstRest, Task, weights_by_name
 from .options import Tag
-from .scores import quiet_scores, ranking_score
+from .scores import precision_score, quiet_scores, ranking_score
 
 
 @dataclass(frozen=True)
@@ -119,3 +119,23 @@ class TagTask(Task):
             "balanced_accuracy": balanced_mean,
             "log_loss": resample.mean(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean(axis=1), counts),
         }
+
+    def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """See `Task.further`: means over the labels, auprc over those that hold both values."""
+        from sklearn import metrics
+
+        target = target.astype(np.int64)
+        with quiet_scores():
+            brier = [metrics.brier_score_loss(target[:, k], answer[:, k]) for k in range(target.shape[1])]
+            return {"auprc": precision_score(target, answer), "brier": float(np.mean(brier))}
+
+    def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task.further_resampled`."""
+        return {
+            "auprc": resample.mean_auprc(target.astype(bool), answer, counts),
+            "brier": resample.mean(((answer - target) ** 2).mean(axis=1), counts),
+        }
+
+    def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
+        """See `Task.against_rest`."""
+        return AgainstRest(target.astype(bool), answer >= 0.5, answer)

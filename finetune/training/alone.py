@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.loaders import PictureLoader
 from ..data.samplers import EpochSampler
+from ..data.workers import PictureLoader
 from ..errors import ConfigError
 from ..models.network import Network
 from ..tasks.base import Task

@@ -46,7 +46,7 @@ class Average(L.Callback):
     def __init__(self, phase: Phase, monitor: str | None = None, higher: bool = True) -> None:
         self.phase, self.monitor, self.higher = phase, monitor, higher
         self.restarted = False
-        self._compared = False
+        self._compared = self._resumed = False
         self.decay = 0.0
         self.mean: dict[str, Tensor] = {}
         self.last: dict[str, Tensor] = {}
@@ -55,6 +55,10 @@ class Average(L.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Begins with the weights as they are, in full precision."""
         self.decay = decay_for(phase_steps(trainer, self.phase), self.phase.ema)
+        if self._resumed:
+            self._resumed = False
+            self.mean = {name: self.mean[name].to(p.device) for name, p in self._learning(module)}
+            return
         self.mean = {name: p.detach().float().clone() for name, p in self._learning(module)}
         self.last.clear()
         self.restarted = self._compared = False
@@ -94,6 +98,15 @@ class Average(L.Callback):
             return
         self.restarted = True
         self.mean = {name: value.float().clone() for name, value in self.last.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, for a checkpoint between two steps, where the weights in place are those of training."""
+        return {"mean": self.mean, "restarted": self.restarted, "compared": self._compared, "step": self._step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with it."""
+        self.mean, self.restarted = state_dict["mean"], state_dict["restarted"]
+        self._compared, self._step, self._resumed = state_dict["compared"], state_dict["step"], True
 
     def _of(self, module: Learner) -> float | None:
         """The monitored metric of what the module has seen; None where it is not known or undefined."""

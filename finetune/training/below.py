@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..activations import Activations, activations
-from ..data.loaders import PictureLoader
+from ..data.workers import PictureLoader
 from ..features import device_for
 from ..models.cut import Cut, cut
 from ..models.network import Network

@@ -89,6 +89,22 @@ class KeepBest(L.Callback):
                     shutil.copyfile(better.with_suffix(ending), worse.with_suffix(ending))
         self._write(files[place], trainer, module, trainer.current_epoch + 1, score)
 
+    def files(self) -> list[Path]:
+        """All that it may have written."""
+        return [path.with_suffix(e) for path in (self.path, *self.others()) for e in (".safetensors", ".json")]
+
+    def existing(self) -> list[Path]:
+        """What of it is there."""
+        return [path for path in self.files() if path.exists()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """How good the kept epochs are; the checkpoint keeps their files beside it."""
+        return {"scores": list(self.scores)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on comparing with them."""
+        self.scores = list(state_dict["scores"])
+
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Without a metric to choose by, the last weights are the ones."""
         if self.monitor is None:

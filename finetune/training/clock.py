@@ -21,3 +21,12 @@ def seconds(time: str | float) -> float:
     if not total > 0 or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"time must be as 90s, 10m, 1.5h, or a number of seconds above 0. Got {time!r}.")
     return total
+
+
+def every(time: str | float) -> float:
+    """Seconds between two of something, as `seconds` reads them; "0s" is as often as can be.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    return 0.0 if str(time).strip().lower() in ("0", "0s", "0.0") else seconds(time)

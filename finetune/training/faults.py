@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ..data.policies import ENGINES
 from ..data.policies import POLICIES as VARIATIONS
 from ..errors import ConfigError, nearest
-from .clock import seconds
+from .clock import every, seconds
 from .methods import METHODS
-from .phase import SCHEDULES
+from .phase import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 def faults(plan: Plan) -> list[str]:
     """A line for each thing that is wrong, in the order of the plan's fields."""
-    return [*_names(plan), *_numbers(plan), *_lengths(plan), *_method(plan), *_variation(plan), *_phases(plan),
-            *_devices(plan)]  # fmt: skip
+    return [*_names(plan), *_numbers(plan), *_lengths(plan), *_rates(plan), *_method(plan), *_variation(plan),
+            *_phases(plan), *_devices(plan)]  # fmt: skip
 
 
 def _names(plan: Plan) -> list[str]:
-    from .plan import CACHES, POLICIES, PRECISIONS, SAMPLERS, SETTLES
+    from .plan import CACHES, ON_NAN, POLICIES, PRECISIONS, SAMPLERS, SETTLES
 
     known = {
         "method": ("auto", *METHODS), "augment": POLICIES, "augment_engine": ENGINES, "precision": PRECISIONS,
         "sampler": SAMPLERS, "cache": CACHES, "schedule": SCHEDULES, "settle": SETTLES,
-        "optimizer": ("auto", "sgd", "adamw"), "norms": ("auto", "frozen", "train"),
-        "mirror_target": ("keep", "negate"),
+        "optimizer": ("auto", *OPTIMIZERS), "norms": ("auto", "frozen", "train"),
+        "mirror_target": ("keep", "negate"), "on_nan": ON_NAN,
     }  # fmt: skip
     wrong = []
     for name, names in known.items():
@@ -42,7 +42,8 @@ def _names(plan: Plan) -> list[str]:
 def _numbers(plan: Plan) -> list[str]:
     wrong = []
     least = {"epochs": 1, "steps": 1, "head_epochs": 1, "batch_size": 1, "accumulate": 1, "effective_batch": 1,
-             "num_nodes": 1, "lora_rank": 1, "patience": 0, "soup": 0, "views": 0, "workers": 0, "weight_decay": 0,
+             "reference_batch": 1, "warmup_epochs": 0, "num_nodes": 1, "lora_rank": 1, "patience": 0, "soup": 0,
+             "views": 0, "workers": 0, "weight_decay": 0,
              "gradient_clip": 0, "seed": 0}  # fmt: skip
     for name, bound in least.items():
         value = getattr(plan, name)
@@ -78,6 +79,11 @@ def _lengths(plan: Plan) -> list[str]:
             seconds(plan.time)
         except ConfigError as error:
             wrong.append(str(error))
+    for name, read in (("checkpoint_every", every), ("rank_timeout", seconds)):
+        try:
+            read(getattr(plan, name))
+        except ConfigError as error:
+            wrong.append(f"{name}: {error}")
     if plan.effective_batch is not None:
         if plan.accumulate > 1:
             wrong.append("accumulate follows from effective_batch. Expected one of them.")
@@ -85,6 +91,36 @@ def _lengths(plan: Plan) -> list[str]:
             wrong.append(
                 f"effective_batch must be a multiple of batch_size, {plan.batch_size}. Got {plan.effective_batch}."
             )
+    return wrong
+
+
+def _rates(plan: Plan) -> list[str]:
+    """Rates that scale, and how they run."""
+    wrong = []
+    if plan.optimizer in ("lars", "lamb") and not isinstance(plan.lr, int | float) and not plan.phases:
+        wrong.append(
+            f'The optimizer "{plan.optimizer}" has no rate that suits every network and batch. Expected lr to be a '
+            "number."
+        )
+    if plan.scale_lr and plan.lr == "auto":
+        wrong.append(
+            'lr "auto" looks for the rate at the batch that there is, which scale_lr would scale once more. '
+            "Expected one of them."
+        )
+    rising = all(low < high for low, high in zip((0.0, *plan.milestones), plan.milestones, strict=False))
+    if not rising:
+        wrong.append(f"milestones are epochs after which the rate falls, from 0 upwards. Got {plan.milestones}.")
+    if plan.milestones and plan.schedule != "step" and all(phase.schedule != "step" for phase in plan.phases):
+        wrong.append(f'milestones are for schedule "step", and it is "{plan.schedule}". Leave one of them out.')
+    if not 0 < plan.step_factor < 1:
+        wrong.append(f"step_factor must be above 0 and below 1. Got {plan.step_factor}.")
+    if plan.warmup_epochs is not None and plan.schedule == "one-cycle":
+        wrong.append('The schedule "one-cycle" has a rise of its own. Leave warmup_epochs out.')
+    if plan.warmup_epochs is not None and plan.milestones and rising and plan.warmup_epochs > plan.milestones[0]:
+        wrong.append(
+            f"The rise must be over before the first fall: warmup_epochs is {plan.warmup_epochs:g}, milestones begin "
+            f"with {plan.milestones[0]:g}."
+        )
     return wrong
 
 

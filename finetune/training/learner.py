@@ -10,20 +10,24 @@ import lightning as L
 import numpy as np
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..data.mixing import mix
-from ..errors import TrainingError
+from ..errors import NotFiniteError, TrainingError, listing
 from ..models.cut import Cut
 from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
 from .compiling import compiled, reason
+from .machine import scaling
+from .means import RunningMean
+from .optimizers import DECAYS, make_optimizer
 from .phase import Phase
 from .plan import Plan
-from .rates import OneCycle, param_groups, phase_steps, schedule
+from .rates import OneCycle, course, param_groups, phase_steps
 from .teaching import Teacher
 
 
@@ -39,11 +43,14 @@ class Learner(L.LightningModule):
         head_decay: Weight decay of the head under "sgd", where an earlier phase has found the one that it needs.
         learning: What learns; by default the network's own stages.
         teacher: Whose answers count for the share `phase.teacher` of the loss.
+        named: What each example is called, for whoever is told of one that goes wrong.
     """
+
+    stops = True  # where the loss or a gradient is no number
 
     def __init__(
         self, network: Network, task: Task, phase: Phase, plan: Plan, *, seed: int, head_decay: float | None = None,
-        learning: Sequence[Stage] = (), teacher: Teacher | None = None,
+        learning: Sequence[Stage] = (), teacher: Teacher | None = None, named: Sequence[str] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self._seed = seed
@@ -54,58 +61,100 @@ class Learner(L.LightningModule):
         # No module, so that the network's weights have one name: where batches hold activations at a cut of it.
         self.divided: Cut | None = None
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._last_loss: tuple[int, Tensor] | None = None
+        self.train_loss = RunningMean()
+        self._named = named
+        self._now: tuple[int, Batch, Tensor] | None = None
+        self._late: list[tuple[int, Batch, Tensor]] = []
+        self._rates: list[float] = []
         self._compiled: Callable[[Tensor], Any] | None = None
         self.not_compiled: str | None = None
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the stages' groups, with a cosine over the steps of the whole phase."""
-        sgd = self.phase.optimizer in ("sgd", "plain-sgd")
-        lr, decay = _number(self.phase.lr), self.plan.weight_decay
+        """The optimizer over the stages' groups, with the schedule over the steps of the whole phase."""
+        name, world = self.phase.optimizer, self.trainer.world_size
+        scale = scaling(self.plan, world)
+        lr, decay = scale * _number(self.phase.lr), self.plan.weight_decay
         if self.phase.decay_to == "start":
             decay = 0.0  # of the body; that is pulled elsewhere
         groups = param_groups(
             self.network,
             lr=lr,
             layer_decay=self.phase.layer_decay,
-            weight_decay=decay if decay is not None else 1e-4 if sgd else 0.05,
+            weight_decay=decay if decay is not None else DECAYS[name],
             stages=self._learning,
         )
-        if sgd and self.plan.weight_decay is None and self._head_decay is not None:
+        if name == "sgd" and self.plan.weight_decay is None and self._head_decay is not None:
             # Without it the head would leave at once the penalty under which it was fitted, and grow sure of itself.
             for group in groups:
                 if group["name"] == "head":
                     group["weight_decay"] = self._head_decay
         # One kernel for all weights instead of several for each; it cannot share their gradients' scaling with a clip.
         fused = self.trainer.precision not in ("16-mixed", "16-true")
-        momentum = 0.9 if self.phase.optimizer == "sgd" else 0.0
-        optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
-            if sgd
-            else torch.optim.AdamW(groups, lr=lr, fused=fused)
-        )
+        optimizer = make_optimizer(name, groups, lr=lr, fused=fused)
         # A phase that is stopped at an epoch chosen before runs along the same curve as the one that chose it.
-        share = schedule(self.phase.schedule, steps=phase_steps(self.trainer, self.phase), warmup=self.plan.warmup)
+        share = course(self.phase, self.plan, steps=phase_steps(self.trainer, self.phase), scale=scale)
         kind = OneCycle if self.phase.schedule == "one-cycle" else LambdaLR
+        self._rates = [group["lr"] for group in groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": kind(optimizer, share), "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Seeds what is random in the network, so that a phase does not depend on what was drawn before it."""
         torch.manual_seed(1_000_003 * self._seed + self.global_rank)
+        if self.global_step:
+            self._keep_rates()
         # Here and not before, since what is compiled does not travel to spawned ranks.
         self._compiled = compiled(self.network) if self.plan.compile else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a (mixed) batch, (); the step before this one must have been sound."""
-        self._stop_if_unsound()
+        """The loss of a (mixed) batch, ()."""
         # Without the rank: all mix in the same way, as if theirs were one batch.
         batch = mix(
             batch, mixup=self.plan.mixup or 0.0, cutmix=self.plan.cutmix, num_classes=self.task.labels.num_outputs,
             seed=(self._seed, self.current_epoch, batch_idx),
         )  # fmt: skip
         loss = self._step(batch, "train")
-        self._last_loss = (self.global_step, loss.detach())
+        self._now = (self.global_step, batch, loss.detach())
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Looks at the gradient before the weights move by it, and bounds it.
+
+        Raises:
+            NotFiniteError: The loss or a gradient is not finite; the weights are as they were before the step.
+        """
+        norm = self._check(optimizer)
+        if norm is None or not gradient_clip_val or gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        # The same arithmetic. Lightning takes a fused optimizer for one that scales gradients by itself wherever
+        # precision is mixed, and refuses to clip them then: also under bf16, where nothing is scaled.
+        learning = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grads_with_norm_(learning, float(gradient_clip_val), norm)
+
+    def _check(self, optimizer: torch.optim.Optimizer) -> Tensor | None:
+        """The norm of the gradient, (); None where only somebody else can tell."""
+        assert self._now is not None  # noqa: S101  # a gradient is that of a loss
+        step, batch, loss = self._now
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # Scaled losses of 16 bits overflow now and then, and their scaler skips the step by itself; of sharded weights
+        # each rank holds a part.
+        known = self.trainer.precision not in ("16-mixed", "16-true") and type(self.trainer.strategy) in _WHOLE
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients and known else None
+        if not self.stops:
+            return norm
+        sound = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)
+        if self.device.type == "cpu" or not optimizer.defaults.get("fused"):
+            if not sound:
+                raise NotFiniteError(self._unsound_batch(step, batch, loss))
+            return norm
+        # Asking for the value at once would make an accelerator wait for the CPU at every step. Its fused optimizers
+        # take no step where they are told of an overflow; a step later the answer is there.
+        optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
+        self._stop_if_unsound()
+        self._late.append((step, batch, sound))
+        return norm
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the logits of a batch."""
@@ -118,7 +167,7 @@ class Learner(L.LightningModule):
             if self._teacher is not None and self.phase.teacher:
                 gap = self.task.distance(logits, self._teacher(batch.inputs), self.plan.temperature)
                 loss = torch.lerp(loss, gap, self.phase.teacher)
-            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.row), sync_dist=True)
+            self.train_loss.add(loss.detach(), len(batch.row))
         else:
             self.seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
         return loss
@@ -143,9 +192,15 @@ class Learner(L.LightningModule):
         """What was compiled belongs to the phase."""
         self._compiled = None
 
-    def on_train_epoch_end(self) -> None:
-        """The last step of an epoch has no step after it that would look at its loss."""
-        self._stop_if_unsound()
+    def on_train_epoch_start(self) -> None:
+        """The mean of the loss is that of an epoch; one that is gone on with keeps its own."""
+        self.train_loss = RunningMean()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Says the mean of the loss with the last batch of an epoch, be it cut short."""
+        if self.trainer.is_last_batch or self.trainer.should_stop:
+            self._stop_if_unsound()
+            self.log("train_loss", self.train_loss.mean(), on_step=False, on_epoch=True, batch_size=1)
 
     def on_validation_epoch_end(self) -> None:
         """The task's metrics over all validation pictures of all ranks, each counted once."""
@@ -184,9 +239,30 @@ class Learner(L.LightningModule):
                 self._step(ready, "validation")
 
     def _stop_if_unsound(self) -> None:
-        # One step late on purpose: asking for the value at once would make a GPU wait for the CPU at every step.
-        if self._last_loss is not None and not torch.isfinite(self._last_loss[1]):
-            raise TrainingError(self._unsound("The training loss became nan or infinite", self._last_loss[0]))
+        """Looks at the steps whose soundness is known by now."""
+        late, self._late = self._late, []
+        for step, batch, sound in late:
+            if not sound:
+                raise NotFiniteError(self._unsound_batch(step, batch, torch.tensor(torch.nan)))
+
+    def _unsound_batch(self, step: int, batch: Batch, loss: Tensor) -> str:
+        """What went wrong in a step, and the files of its batch; where pictures of it are not finite, theirs alone."""
+        bad = ~torch.isfinite(batch.inputs.flatten(1).float()).all(dim=1)
+        rows = batch.row[bad] if bad.any() else batch.row
+        names = [self._named[int(row)] if self._named else f"row {int(row)}" for row in rows.tolist()]
+        what = (
+            "Values of pictures are not finite" if bad.any()
+            else "A gradient became nan or infinite" if torch.isfinite(loss)
+            else "The training loss became nan or infinite"
+        )  # fmt: skip
+        return f"{self._unsound(what, step)} The weights are those before that step. Its pictures: {listing(names, 8)}."
+
+    def _keep_rates(self) -> None:
+        """The rates of this phase hold, where it goes on from a checkpoint of one with higher ones."""
+        schedule: Any = self.lr_schedulers()
+        schedule.base_lrs = list(self._rates)
+        for group, rate, share in zip(schedule.optimizer.param_groups, self._rates, schedule.lr_lambdas, strict=True):
+            group["initial_lr"], group["lr"] = rate, rate * share(schedule.last_epoch)
 
     def _unsound(self, what: str, step: int | None) -> str:
         at = f"at step {step} " if step is not None else ""
@@ -196,6 +272,9 @@ class Learner(L.LightningModule):
             f"{_number(self.phase.lr) / 10:g}, "
             "or --precision 32-true."
         )
+
+
+_WHOLE = (SingleDeviceStrategy, DDPStrategy)
 
 
 def _number(lr: float | str) -> float:

@@ -100,6 +100,31 @@ def accumulation(plan: Plan, world_size: int) -> int:
     return plan.effective_batch // together
 
 
+def batches_an_epoch(plan: Plan, world_size: int, examples: int) -> int:
+    """How many batches each device has in an epoch.
+
+    Args:
+        plan: Its batch.
+        world_size: Devices.
+        examples: To train on, in all.
+    """
+    share, size = -(-examples // world_size), plan.batch
+    batches = -(-share // size)
+    # The loader leaves out a last batch of one.
+    return batches - 1 if batches > 1 and share % size == 1 and size > 1 else batches
+
+
+def scaling(plan: Plan, world_size: int) -> float:
+    """What rates are multiplied by: k n / reference of Goyal et al. 2017, arXiv 1706.02677, where the plan scales them.
+
+    Args:
+        plan: Its batch n, and how many of them are added up.
+        world_size: Processes, each with batches of its own; with what is added up these are the k.
+    """
+    pictures = plan.batch * accumulation(plan, world_size) * world_size
+    return pictures / plan.reference_batch if plan.scale_lr else 1.0
+
+
 def suitable_workers(cores: int, accelerator: str) -> int:
     """How many processes read pictures for a rank.
 

@@ -79,13 +79,13 @@ def _probe(plan: Plan, pretrained: bool, stages: Sequence[str]) -> tuple[Phase, 
 
 def _from_nothing(plan: Plan, pretrained: bool) -> Phase:
     """Everything learns, under a head that knows nothing yet."""
-    sgd = plan.optimizer == "sgd"
+    optimizer = "adamw" if plan.optimizer == "auto" else plan.optimizer
     return Phase(
         name="fine-tune" if pretrained else "train",
         epochs=plan.epochs or 10,
         steps=plan.steps or 0,
-        optimizer="sgd" if sgd else "adamw",
-        lr=plan.lr or FRESH_RATE[sgd],
+        optimizer=optimizer,
+        lr=plan.lr or FRESH_RATE["sgd" in optimizer],
         layer_decay=plan.layer_decay if pretrained else 1.0,
         schedule=plan.schedule,
         norms=_norms(plan, pretrained),
@@ -100,10 +100,12 @@ def _norms(plan: Plan, pretrained: bool) -> Any:
 
 def _from_fitted(plan: Plan, pretrained: bool, rates: tuple[float, float] = TUNE_RATE) -> Phase:
     """What learns has a fitted head already, and so starts from a good place, if its backbone is any good."""
-    sgd = pretrained if plan.optimizer == "auto" else plan.optimizer == "sgd"
+    usual: Any = "sgd" if pretrained else "adamw"
+    optimizer = usual if plan.optimizer == "auto" else plan.optimizer
     return replace(
-        _from_nothing(plan, pretrained), optimizer="sgd" if sgd else "adamw",
-        lr=plan.lr or (rates if pretrained else FRESH_RATE)[sgd], ema=0.5 if plan.ema is None else plan.ema,
+        _from_nothing(plan, pretrained), optimizer=optimizer,
+        lr=plan.lr or (rates if pretrained else FRESH_RATE)["sgd" in optimizer],
+        ema=0.5 if plan.ema is None else plan.ema,
         augment="standard" if plan.augment == "auto" else plan.augment,
     )  # fmt: skip
 

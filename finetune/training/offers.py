@@ -15,6 +15,7 @@ from .machine import Machine
 
 if TYPE_CHECKING:
     from .budget import Budget
+    from .ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Surroundings:
         trainer: Further keywords of Lightning's Trainer; they win over ours.
         progress: Whether to draw a bar.
         budget: What the clock allows, where somebody asked for it.
+        ledger: Where it is noted how far the run is, so that it can be resumed; None where nobody will.
+        skip: Whether a picture that kills the process that reads it is left out; else it stops the run.
     """
 
     folder: Path
@@ -57,6 +60,8 @@ class Surroundings:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     progress: bool = False
     budget: Budget | None = None
+    ledger: Ledger | None = None
+    skip: bool = False
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..types import ImageSpec, Stage
 from .below import computed_once
+from .checkpoints import Checkpoints
+from .clock import every
 from .freeze import learning_stages
 from .machine import accumulation
 from .offers import Candidate, Surroundings, write_state
@@ -24,6 +26,7 @@ from .phase import Phase
 from .plan import Plan
 
 if TYPE_CHECKING:
+    from .resuming import Standing
     from .teaching import Teacher
     from .transfer import Lesson, Say
 
@@ -52,6 +55,10 @@ class Turn:
     teacher: Teacher | None
     share: float = 1.0
 
+    def key(self, phase: Phase) -> str:
+        """What the files of the phase are called by."""
+        return f"{self.prefix}{self.index}-{phase.name}"
+
 
 def fit_on_pictures(
     network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, turn: Turn, say: Say
@@ -68,7 +75,10 @@ def fit_on_pictures(
     from .learner import Learner
     from .memory import memory_told
     from .phases import fit_phase
+    from .rollback import rolled_back
 
+    # Whatever was asked of it before in evaluation mode: Lightning leaves modes as they are.
+    network.train()
     added: tuple[str, ...] = ()
     if phase.learns == "adapters":
         added = add_lora(network, rank=plan.lora_rank, alpha=plan.lora_alpha, seed=plan.seed)
@@ -87,21 +97,42 @@ def fit_on_pictures(
                     stack.enter_context(_loader(lesson, seen, plan, phase, around, turn, say, train=part))
                     for part, seen in ((True, spec), (False, network.spec))
                 )
-            phase, watchers = _measured(
+            known = around.ledger.begun(turn.key(phase)) if around.ledger is not None else None
+            phase, watchers = (known, []) if known is not None else _measured(
                 network, task, lesson, plan, phase, around, turn, learning, len(train), len(validation or ()), say
-            )
-            ran, batches = in_epochs(phase, len(train), accumulate=accumulation(plan, around.machine.world_size))
-            learner = Learner(network, task, ran, plan, seed=plan.seed + turn.index, head_decay=turn.head_decay,
-                              learning=learning, teacher=turn.teacher)  # fmt: skip
-            learner.divided = below.divided if below is not None else None
-            offers, asked = fit_phase(
-                learner, [Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning], ran,
-                plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
-                data={"train_dataloaders": train, "val_dataloaders": validation},
-                epochs=turn.epochs, batches=batches, prefix=turn.prefix, watchers=watchers,
             )  # fmt: skip
-            for line in _afterwards(learner, watchers):
+            place = standing_of(around, plan, turn.key(phase), say)
+            ran, batches = in_epochs(phase, len(train), accumulate=accumulation(plan, around.machine.world_size))
+            stages = [Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning]
+            learner: Any = None
+
+            def fit(phase: Phase, standing: Standing) -> tuple[list[Candidate], bool]:
+                nonlocal learner
+                learner = Learner(network, task, phase, plan, seed=plan.seed + turn.index, head_decay=turn.head_decay,
+                                  learning=learning, teacher=turn.teacher,
+                                  named=list(lesson.examples.table["id"]))  # fmt: skip
+                learner.divided = below.divided if below is not None else None
+                return fit_phase(
+                    learner, stages, phase, plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
+                    data={"train_dataloaders": train, "val_dataloaders": validation}, epochs=turn.epochs,
+                    batches=batches, prefix=turn.prefix, watchers=watchers, standing=standing,
+                )  # fmt: skip
+
+            def note(lowered: Phase) -> None:
+                nonlocal phase
+                phase = replace(phase, lr=lowered.lr)
+                if around.ledger is not None:
+                    around.ledger.note_begun(turn.key(phase), phase)
+
+            note(ran)
+            if plan.on_nan == "rollback":
+                offers, asked = rolled_back(fit, ran, place, network, say=say, note=note)
+            else:
+                offers, asked = fit(ran, place)
+            for line in (*_afterwards(learner, watchers), *(f"  {line}" for line in place.failed)):
                 say(line)
+            if not asked:
+                place.checkpoints.clear()
     finally:
         network.requires_grad_(True)
         if added:
@@ -168,6 +199,24 @@ def _measured(
     return phase, [StopInTime(until, pace.looks * pace.warm_look + pace.keep)]
 
 
+def standing_of(around: Surroundings, plan: Plan, key: str, say: Say) -> Standing:
+    """Where a phase writes down how far it is, and the checkpoint that it goes on from in a run that is resumed."""
+    from .resuming import Standing
+
+    checkpoints = Checkpoints(around.folder / "checkpoints" / f"{key}.steps")
+    after = None
+    if around.ledger is not None and around.ledger.resume:
+        after = checkpoints.last(say)
+        if after is not None:
+            say(f'  going on at step {after.facts["step"]} of phase "{after.facts["phase"]}"')
+    if after is None:
+        checkpoints.clear()
+    return Standing(
+        checkpoints=checkpoints, every=every(plan.checkpoint_every), table=around.folder / "metrics.csv", after=after,
+        again=f"finetune fit --resume {around.ledger.folder}" if around.ledger is not None else "",
+    )  # fmt: skip
+
+
 def _afterwards(learner: Any, watchers: list[Any]) -> list[str]:
     """What did not go as planned in a phase, a line each."""
     lines = []
@@ -218,4 +267,5 @@ def _loader(
             policy=phase.augment, engine=plan.augment_engine, negate=plan.mirror_target == "negate",
             sampler=plan.sampler, seed=plan.seed + turn.index, workers=around.machine.workers,
             kept=cache.kept(phase.augment if train else "none", rows, epochs=turn.epochs or phase.epochs),
+            skip=around.skip, loaders=2 * around.machine.world_size // around.machine.num_nodes, say=say,
         )  # fmt: skip

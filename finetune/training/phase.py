@@ -8,7 +8,8 @@ from typing import Literal
 from ..data.policies import POLICIES
 from ..errors import ConfigError
 
-SCHEDULES = ("cosine", "one-cycle", "constant")
+SCHEDULES = ("cosine", "one-cycle", "step", "constant")
+OPTIMIZERS = ("sgd", "plain-sgd", "adamw", "lars", "lamb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,13 @@ class Phase:
             once. "pictures": gradient steps on (augmented) pictures.
         epochs: Passes over the training pictures; 0 on features.
         steps: On pictures: ends the phase after this many steps of the optimizer; 0 leaves it to `epochs`.
-        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, or "adamw".
+        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, "adamw", or for large
+            minibatches "lars" or "lamb".
         lr: The head's rate at its height; "auto" looks for it by a range test before the phase.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
         schedule: "cosine": a warm-up and half a cosine down to 0. "one-cycle" (Smith and Topin 2017, arXiv
-            1708.07120): a rise over 30 % of the steps and a fall to 0, momentum the other way round. "constant".
+            1708.07120): a rise over 30 % of the steps and a fall to 0, momentum the other way round. "step": a fall
+            at each of the plan's milestones. "constant".
         decay_to: What weight decay pulls towards: "zero", or "start", the weights at the beginning of the phase
             (L2-SP); the head is pulled to zero in any case.
         norms: "frozen": normalisation layers keep the running statistics they have, in every stage. "train": those
@@ -48,10 +51,10 @@ class Phase:
     on: Literal["features", "pictures"] = "pictures"
     epochs: int = 0
     steps: int = 0
-    optimizer: Literal["sgd", "plain-sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "plain-sgd", "adamw", "lars", "lamb"] = "sgd"
     lr: float | Literal["auto"] = 1e-2
     layer_decay: float = 1.0
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "one-cycle", "step", "constant"] = "cosine"
     decay_to: Literal["zero", "start"] = "zero"
     norms: Literal["frozen", "train"] = "frozen"
     augment: str = "light"
@@ -73,7 +76,7 @@ class Phase:
                 f'learns must be "head", "all", "bias-norm", "adapters" or names of stages. Got {self.learns!r}.'
             )
         for name, known in (
-            ("optimizer", ("sgd", "plain-sgd", "adamw")), ("norms", ("frozen", "train")), ("schedule", SCHEDULES),
+            ("optimizer", OPTIMIZERS), ("norms", ("frozen", "train")), ("schedule", SCHEDULES),
             ("decay_to", ("zero", "start")), ("augment", tuple(POLICIES)),
         ):  # fmt: skip
             if getattr(self, name) not in known:
@@ -86,6 +89,10 @@ class Phase:
             wrong.append(
                 f'lr must be above 0 or "auto", and layer_decay in (0, 1]. Got {self.lr} and {self.layer_decay}.'
             )
+        if self.optimizer == "plain-sgd" and self.schedule == "one-cycle":
+            wrong.append('one-cycle moves the momentum, which "plain-sgd" does not have. Expected "sgd".')
+        if self.optimizer in ("lars", "lamb") and self.lr == "auto":
+            wrong.append(f'lr must be a number with "{self.optimizer}", for which no range is known to look in.')
         if self.learns == "adapters" and self.decay_to == "start":
             wrong.append('decay_to must be "zero" for adapters, which start at 0.')
         if wrong:

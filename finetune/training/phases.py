@@ -11,6 +11,7 @@ import contextlib
 import copy
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import warnings
@@ -25,11 +26,12 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import ConfigError, TrainingError
+from ..errors import ConfigError, DataError, NotFiniteError, StoppedError, TrainingError, UnreadableError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
+from .clock import seconds
 from .freeze import freeze_except, learning_stages
 from .machine import Machine, accumulation, seed_all
 from .offers import Candidate, Surroundings
@@ -37,6 +39,8 @@ from .phase import Phase
 from .plan import Plan
 from .pull import PullToStart
 from .rates import module_stages
+from .resuming import KeepPlace, Standing, forwarded, start_at
+from .watch import Watch, raise_if_hung
 
 
 def fit_phase(
@@ -54,6 +58,7 @@ def fit_phase(
     batches: int | None = None,
     prefix: str = "",
     watchers: Sequence[L.Callback] = (),
+    standing: Standing | None = None,
 ) -> tuple[list[Candidate], bool]:
     """Freezes, fits, and loads the best weights back into `module`.
 
@@ -71,6 +76,7 @@ def fit_phase(
         batches: Ends each epoch after so many.
         prefix: Before the checkpoint's file name.
         watchers: Further callbacks of ours.
+        standing: Where it is written down how far the phase is, and the checkpoint that it goes on from.
 
     Returns:
         The best weights, behind them the next best as far as `plan.soup` asks for them, and whether the user asked to
@@ -78,14 +84,21 @@ def fit_phase(
     """
     freeze_except(module, learning)
     state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
-    state.unlink(missing_ok=True)
     keep = KeepBest(state, monitor, higher, also=plan.soup - 1)
+    place = None if standing is None else KeepPlace(standing, keep.existing, phase.name)
+    if standing is not None and standing.after is not None:
+        standing.after.put_back(keep.files())
+        start_at(data["train_dataloaders"], standing.after)
+        data = {**data, "ckpt_path": str(standing.after.state), "weights_only": True}
+    else:
+        state.unlink(missing_ok=True)
     stop = PoliteStop()
     trainer = dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     callbacks = [
         *beside(phase, plan, monitor, higher),
         keep,
+        *([place] if place is not None else []),
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
         QuietRanks(),
@@ -98,11 +111,21 @@ def fit_phase(
     ]
     words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
-    with quiet_lightning():
+    spawning = place is not None and around.machine.world_size > 1
+    notes = around.folder / "checkpoints" / ".ranks"
+    if spawning:
+        callbacks.append(Watch(notes, seconds(plan.rank_timeout), phase.name))
+    with quiet_lightning(), forwarded(spawning):
         try:
             fit_trainer(L.Trainer(**words), module, data)
         except KeyboardInterrupt:
             stop.asked = True
+        except Exception as error:
+            if spawning:
+                raise_if_hung(notes, error)
+            raise
+        finally:
+            shutil.rmtree(notes, ignore_errors=True)
     if not state.exists() and stop.asked:
         raise KeyboardInterrupt
     if not state.exists():
@@ -179,7 +202,7 @@ def run_phases(
         seed_all(plan.seed)
         stages = _own_stages(module)
         for index, phase in enumerate(plan.build(pretrained=True, stages=[stage.name for stage in stages])):
-            _refuse_ours(phase)
+            _refuse_ours(phase, plan.scale_lr)
             limit = {"max_steps": phase.steps} if phase.steps else {}
             _, asked = fit_phase(
                 module, learning_stages(module, stages, phase.learns), phase, plan,
@@ -191,13 +214,14 @@ def run_phases(
     return module
 
 
-def _refuse_ours(phase: Phase) -> None:
+def _refuse_ours(phase: Phase, scaled: bool) -> None:
     """What only a network of ours can do.
 
     Raises:
         ConfigError: Adapters, a teacher, a rate to look for, smaller pictures, or decay towards the start.
     """
     wrong = {"adapters": phase.learns == "adapters", "a teacher": phase.teacher, 'lr="auto"': phase.lr == "auto",
+             "rates that scale with the batch": scaled,
              "pictures of another size": phase.size, 'decay_to="start"': phase.decay_to == "start"}  # fmt: skip
     named = [what for what, true in wrong.items() if true]
     if named:
@@ -243,7 +267,9 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
     Raises:
         KeyboardInterrupt: For a second Ctrl-C too.
-        TrainingError: A rank's.
+        TrainingError: A rank's, and so the next two.
+        DataError: Readers that die.
+        UnreadableError: A picture that kills its reader.
         torch.OutOfMemoryError: Likewise.
     """
     try:
@@ -260,7 +286,8 @@ def fit_trainer(trainer: L.Trainer, module: L.LightningModule, data: Mapping[str
 
 def _from_rank(error: Exception) -> Exception | None:
     """What a spawned rank raised for the user, or for want of memory; it reaches us as the text of a traceback."""
-    for kind in (TrainingError, torch.OutOfMemoryError):
+    kinds = (NotFiniteError, StoppedError, TrainingError, DataError, UnreadableError, torch.OutOfMemoryError)
+    for kind in kinds:
         name = f"{kind.__module__}.{kind.__qualname__}: "
         found = [line.removeprefix(name) for line in str(error).splitlines() if line.startswith(name)]
         if found:

@@ -17,6 +17,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true
 POLICIES = ("auto", *VARIATIONS)
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 SETTLES = ("interpolate", "best", "last")
+ON_NAN = ("stop", "rollback")
 MOST_VIEWED = 5_000  # training pictures beyond which a head is fitted without views: they are variety enough
 
 
@@ -47,19 +48,33 @@ class Plan:
             an accelerator holds, and 32 on a CPU.
         accumulate: Steps whose gradients are added before the weights move.
         effective_batch: Pictures a step in all, from which `accumulate` follows.
-        optimizer: "sgd", "adamw", or "auto": "sgd" where everything starts from a good place, since its steps shrink
-            with the gradient and leave alone what fits already; "adamw" for what starts from nothing.
-        lr: The head's rate at its height; by default the method's own. It is used as given, whatever the batch.
-            "auto" looks for it by a range test (Smith 2017, arXiv 1506.01186) before each phase on pictures.
+        optimizer: "sgd", "plain-sgd" (without momentum), "adamw", or "auto": "sgd" where everything starts from a good
+            place, since its steps shrink with the gradient and leave alone what fits already; "adamw" for what starts from nothing. "lars" (You et
+            al. 2017, arXiv 1708.03888) and "lamb" (You et al. 2020, arXiv 1904.00962) give each layer a rate of its
+            own, for more than 8,192 pictures a step; they have no rate by default.
+        lr: The head's rate at its height; by default the method's own. It is used as given, whatever the batch, unless
+            `scale_lr` says otherwise. "auto" looks for it by a range test (Smith 2017, arXiv 1506.01186) before each
+            phase on pictures.
+        scale_lr: Multiplies all rates by the pictures a step over `reference_batch`: the linear scaling of Goyal et
+            al. 2017, arXiv 1706.02677.
+        reference_batch: The pictures a step that `lr` is for.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1]; it applies to
             pretrained weights only.
         weight_decay: Of weights towards 0 (in "l2-sp" towards the pretrained ones); not of biases and normalisation.
             By default 0.05 with "adamw", where it is decoupled from the gradient, and 0.0001 with "sgd"; in "l2-sp"
             0.1.
-        schedule: "cosine", "one-cycle" or "constant", as in `Phase`.
+        schedule: "cosine", "one-cycle", "step" or "constant", as in `Phase`.
+        milestones: Epochs of a phase after which the rate of "step" falls; by default a third, two thirds and eight
+            ninths of them, which are 30, 60 and 80 of 90.
+        step_factor: What it is multiplied by then, in (0, 1).
         warmup: Share of a phase's steps in which the rate rises, in [0, 1).
+        warmup_epochs: The same in epochs instead. Where `scale_lr` raises rates, the rise begins at the rate that was
+            not scaled and goes a step at a time (Goyal et al.'s gradual warm-up, of 5 epochs); else it begins near 0.
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound.
-        norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones.
+        norms: "frozen", "train", or "auto": frozen for pretrained weights, trained for random ones. Each device
+            normalises by its own `batch_size` pictures, and not by those of a step.
+        zero_gamma: Starts the last normalisation of each residual block at 0, so that a fresh block changes nothing at
+            first (Goyal et al. 2017); for random weights alone.
         augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
             "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the
             backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
@@ -98,6 +113,12 @@ class Plan:
             than crops need are then resized once before; which of the three holds them changes nothing else. With
             "auto" and "disk" also what frozen stages make of pictures is kept on the disk where a phase without
             augmentation moves those above alone.
+        checkpoint_every: How often it is written down between two steps where training stands, "10m", "90s" or
+            seconds; "0s" at each step. A run that was interrupted goes on from there, and as if it had not been.
+        rank_timeout: With several processes, how long none of them may get any further before the one that is behind is
+            named and the run ends, "30m" say.
+        on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
+            last checkpoint, or the start of the phase, and on at half the rate, up to three times.
         phases: The phases themselves, instead of a method's.
 
     Raises:
@@ -120,14 +141,20 @@ class Plan:
     batch_size: int | Literal["auto"] = 32
     accumulate: int = 1
     effective_batch: int | None = None
-    optimizer: Literal["auto", "sgd", "adamw"] = "auto"
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] = "auto"
     lr: float | Literal["auto"] | None = None
+    scale_lr: bool = False
+    reference_batch: int = 256
     layer_decay: float = 0.9
     weight_decay: float | None = None
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "one-cycle", "step", "constant"] = "cosine"
+    milestones: tuple[float, ...] = ()
+    step_factor: float = 0.1
     warmup: float = 0.1
+    warmup_epochs: float | None = None
     gradient_clip: float = 1.0
     norms: Literal["auto", "frozen", "train"] = "auto"
+    zero_gamma: bool = False
     augment: str = "auto"
     augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
     mirror_target: Literal["keep", "negate"] = "keep"
@@ -149,6 +176,9 @@ class Plan:
     precision: str = "auto"
     workers: int | None = None
     cache: Literal["auto", "ram", "disk", "off"] = "auto"
+    checkpoint_every: str | float = "10m"
+    rank_timeout: str | float = "20m"
+    on_nan: Literal["stop", "rollback"] = "stop"
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import TrainingError
+from ..files import write_tensors
 from ..tasks.base import Task
 
 PENALTIES = tuple(10.0**power for power in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1))
@@ -50,6 +53,18 @@ class HeadFit:
     folds: int
     held_out: np.ndarray | None
     loss: float
+
+    def write(self, path: Path) -> dict[str, Any]:
+        """Writes what was held out to a file, and gives the rest as JSON values."""
+        if self.held_out is not None:
+            write_tensors(path, {"held_out": torch.from_numpy(np.ascontiguousarray(self.held_out))})
+        return {"penalty": self.penalty, "decay": self.decay, "folds": self.folds, "loss": self.loss}
+
+    @classmethod
+    def read(cls, path: Path, values: Mapping[str, Any]) -> HeadFit:
+        """The inverse of `write`."""
+        held_out = load_file(path)["held_out"].numpy() if path.exists() else None
+        return cls(**values, held_out=held_out)
 
 
 def fit_head(

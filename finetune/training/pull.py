@@ -22,12 +22,23 @@ class PullToStart(L.Callback):
     def __init__(self, strength: float) -> None:
         self.strength = strength
         self.start: dict[int, Tensor] = {}
+        self._named: dict[str, Tensor] = {}
         self._rates: list[float] = []
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        """Remembers where the learning weights of the body are now."""
+        """Remembers where the learning weights of the body are now, or were when the phase began."""
         head = {id(p) for p in module.network.head.parameters()}
-        self.start = {id(p): p.detach().clone() for p in module.parameters() if p.requires_grad and id(p) not in head}
+        body = {name: p for name, p in module.named_parameters() if p.requires_grad and id(p) not in head}
+        self._named = {name: self._named.get(name, p.detach().clone()).to(p.device) for name, p in body.items()}
+        self.start = {id(p): self._named[name] for name, p in body.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The start, for a checkpoint."""
+        return {"start": self._named}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """A phase that goes on is pulled to where it began."""
+        self._named = state_dict["start"]
 
     def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
         """A step is about to be taken, at these rates: after it the schedule has moved on already."""

@@ -12,6 +12,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..models.stages import stages_of
 from ..types import Stage
 from .phase import Phase
+from .plan import Plan
+
+MILESTONES = (1 / 3, 2 / 3, 8 / 9)
+"""Where "step" falls by default, as shares of a phase: 30, 60 and 80 of the 90 epochs of ImageNet."""
 
 
 def param_groups(
@@ -77,7 +81,19 @@ def phase_steps(trainer: Any, phase: Phase) -> int:
     return steps if runs in (None, -1) else round(steps * phase.epochs / runs)
 
 
-def cosine(step: int, *, steps: int, warmup: int) -> float:
+def rise(step: int, *, over: int, start: float = 0.0) -> float:
+    """The share of its rate that a group gets at a step of the warm-up, linear a step at a time.
+
+    Args:
+        step: From 0, below `over`.
+        over: How many steps the rise takes.
+        start: The share to begin with (gradual warm-up: Goyal et al. 2017, arXiv 1706.02677); with 0 the first step is
+            one of the rise already, since a step at rate 0 would be none.
+    """
+    return start + (1 - start) * step / over if start else (step + 1) / (over + 1)
+
+
+def cosine(step: int, *, steps: int, warmup: int, start: float = 0.0) -> float:
     """The share of its rate that a group gets at a step: a linear rise, then half a cosine down to 0.
 
     Loshchilov and Hutter 2017 (arXiv 1608.03983), with the warm-up a step and not an epoch at a time.
@@ -86,9 +102,10 @@ def cosine(step: int, *, steps: int, warmup: int) -> float:
         step: From 0.
         steps: How many steps there are.
         warmup: How many of them the rise takes.
+        start: The share that the rise begins with.
     """
     if step < warmup:
-        return (step + 1) / (warmup + 1)
+        return rise(step, over=warmup, start=start)
     done = (step - warmup) / max(1, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
@@ -110,20 +127,48 @@ def one_cycle(step: int, *, steps: int, rise: float = 0.3) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def schedule(name: str, *, steps: int, warmup: float) -> Callable[[int], float]:
+def schedule(
+    name: str, *, steps: int, warmup: int, start: float = 0.0, falls: Sequence[int] = (), factor: float = 0.1
+) -> Callable[[int], float]:
     """From a step to the share of its rate that a group gets there.
 
     Args:
-        name: "cosine", "one-cycle" or "constant".
+        name: "cosine", "one-cycle", "step" or "constant".
         steps: Of the whole phase.
-        warmup: Share of them in which the rate rises, of "cosine" and "constant".
+        warmup: In how many of them the rate rises; of all but "one-cycle".
+        start: The share that the rise begins with.
+        falls: Steps from which on "step" has fallen once more.
+        factor: To what share of itself it falls each time.
     """
-    first = round(warmup * steps)
     if name == "one-cycle":
         return lambda step: one_cycle(step, steps=steps)
-    if name == "constant":
-        return lambda step: min(1.0, (step + 1) / (first + 1))
-    return lambda step: cosine(step, steps=steps, warmup=first)
+    if name == "cosine":
+        return lambda step: cosine(step, steps=steps, warmup=warmup, start=start)
+    edges = falls if name == "step" else ()
+
+    def share(step: int) -> float:
+        risen = rise(step, over=warmup, start=start) if step < warmup else 1.0
+        return risen * factor ** sum(step >= edge for edge in edges)
+
+    return share
+
+
+def course(phase: Phase, plan: Plan, *, steps: int, scale: float = 1.0) -> Callable[[int], float]:
+    """From a step of a phase to the share of its (scaled) rate that a group gets there, as the plan has it.
+
+    Args:
+        phase: Its schedule and its epochs.
+        plan: Warm-up and milestones, in epochs of the phase.
+        steps: Of the whole phase.
+        scale: What rates were multiplied by, from `scaling`; a rise begins where they would be without.
+    """
+    epoch = steps / phase.epochs
+    warmup = plan.warmup * steps if plan.warmup_epochs is None else plan.warmup_epochs * epoch
+    milestones = plan.milestones or tuple(share * phase.epochs for share in MILESTONES)
+    return schedule(
+        phase.schedule, steps=steps, warmup=round(warmup), start=1 / scale if scale > 1 else 0.0,
+        falls=[round(milestone * epoch) for milestone in milestones], factor=plan.step_factor,
+    )  # fmt: skip
 
 
 HEAVY, LIGHT = 0.95, 0.85  # momentum where the rate is 0, and at its height

@@ -12,9 +12,10 @@ from ..models.network import Network
 from ..types import Stage
 from .below import views_of
 from .freeze import learning_stages
-from .machine import Machine, accumulation
+from .machine import Machine, accumulation, batches_an_epoch, scaling
 from .phase import Phase
 from .plan import MOST_VIEWED, Plan
+from .rates import MILESTONES
 
 
 def plan_rows(
@@ -58,7 +59,7 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
     else:
         added, size = accumulation(plan, machine.world_size), plan.batch
         batch = str(size * added * machine.world_size)
-        length, rate = _length(phase, plan, machine, examples), _rate(phase, plan, network, learning)
+        length, rate = _length(phase, plan, machine, examples), _rate(phase, plan, network, learning, machine)
     return {
         "phase": phase.name,
         "learns": _stages(learning, network),
@@ -66,7 +67,8 @@ def _row(network: Network, phase: Phase, plan: Plan, machine: Machine, examples:
         "length": length,
         "rate": rate,
         "batch": batch,
-        "norms": _norms(norms, moving),
+        "norms": _norms(norms, moving)
+        + (f", each device's by its own {plan.batch} pictures" if moving and machine.world_size > 1 else ""),
         "augment": _augment(phase, plan, examples),
     }
 
@@ -77,25 +79,29 @@ def _length(phase: Phase, plan: Plan, machine: Machine, examples: int) -> str:
         return f"what {plan.time} allow, measured before the first step"
     if phase.steps:
         return f"{phase.steps} steps"
-    share, size = math.ceil(examples / machine.world_size), plan.batch
-    batches = math.ceil(share / size)
-    if batches > 1 and share % size == 1 and size > 1:
-        batches -= 1  # the loader leaves out a last batch of one
+    batches = batches_an_epoch(plan, machine.world_size, examples)
     steps = math.ceil(batches / accumulation(plan, machine.world_size)) * phase.epochs
     until = f", fewer where {plan.patience} in a row are no better" if plan.patience else ""
     return f"{phase.epochs} epochs, {steps} steps{until}"
 
 
-def _rate(phase: Phase, plan: Plan, network: Network, learning: Sequence[Stage]) -> str:
+def _rate(phase: Phase, plan: Plan, network: Network, learning: Sequence[Stage], machine: Machine) -> str:
     """Rate, schedule and what is done to the weights beside the gradient."""
     if phase.lr == "auto":
         rate = f"{phase.optimizer}, looked for by a range test"
     else:
-        rate = f"{phase.optimizer}, {phase.lr:.2g} on the head"
+        scale = scaling(plan, machine.world_size)
+        height = scale * phase.lr
+        rate = f"{phase.optimizer}, {height:.2g} on the head"
         if len(learning) > 1 and phase.layer_decay < 1:
-            rate += f" down to {phase.lr * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
-        rate += ", not scaled with the batch"
-    rate += f"; {phase.schedule}" + ("" if phase.schedule == "one-cycle" else f", {plan.warmup:.0%} warm-up")
+            rate += f" down to {height * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
+        pictures = scale * plan.reference_batch
+        rate += (
+            f", scaled with the batch: {phase.lr:.2g} times {pictures:.0f}/{plan.reference_batch}"
+            if plan.scale_lr
+            else ", not scaled with the batch"
+        )
+    rate += f"; {phase.schedule}{_run(phase, plan)}"
     if phase.decay_to == "start":
         rate += "; weights decay towards those at the start"
     if phase.teacher:
@@ -103,6 +109,19 @@ def _rate(phase: Phase, plan: Plan, network: Network, learning: Sequence[Stage])
     if phase.ema:
         rate += f"; weights averaged over {phase.ema:.0%} of the steps"
     return rate
+
+
+def _run(phase: Phase, plan: Plan) -> str:
+    """How the rate rises, and where it falls."""
+    if phase.schedule == "one-cycle":
+        return ""
+    falls = ""
+    if phase.schedule == "step":
+        milestones = plan.milestones or [share * phase.epochs for share in MILESTONES]
+        falls = f" times {plan.step_factor:g} after epochs " + ", ".join(f"{milestone:.3g}" for milestone in milestones)
+    if plan.warmup_epochs is None:
+        return f"{falls}, {plan.warmup:.0%} warm-up"
+    return f"{falls}, {plan.warmup_epochs:g} epochs warm-up" + (" from the rate unscaled" if plan.scale_lr else "")
 
 
 def _augment(phase: Phase, plan: Plan, examples: int) -> str:
@@ -136,10 +155,10 @@ def _norms(norms: int, moving: int) -> str:
     )
 
 
-def groups_line(network: Network, phase: Phase) -> str:
-    """The rate of every stage of a phase, from the head down."""
+def groups_line(network: Network, phase: Phase, scale: float = 1.0) -> str:
+    """The rate of every stage of a phase, from the head down, all multiplied by `scale`."""
     learning = {stage.name for stage in learning_stages(network, network.stages, phase.learns)}
-    height = 1.0 if phase.lr == "auto" else phase.lr
+    height = 1.0 if phase.lr == "auto" else scale * phase.lr
     rates = [
         f"{stage.name} {height * phase.layer_decay**above:.2g}"
         for above, stage in enumerate(reversed(network.stages))

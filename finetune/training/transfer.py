@@ -116,20 +116,31 @@ def transfer(
     stopped = False
     ran = list(phases)
     for index, phase in enumerate(phases):
+        turn = Turn(
+            index=index, prefix=prefix, higher=higher, teacher=teacher if phase.teacher else None,
+            monitor=f"validation_{metric}" if len(lesson.validation) else None,
+            epochs=like.lengths.get(phase.name) if like is not None else None,
+            head_decay=fitted.decay if fitted else None,
+            share=phase.epochs / (sum(later.epochs for later in phases[index:]) or 1),
+        )  # fmt: skip
+        key, ledger = turn.key(phase), around.ledger
+        done = ledger.done(key) if ledger is not None else None
         try:
-            if phase.on == "features":
-                fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
-                offers.append(_offer(network, task, lesson, phase, metric, around, index, prefix, fitted))
+            if done is not None:
+                kept, ran[index], fitted = done[0], done[1], done[2] or fitted
+                load_offer(network, kept[0])
+                say(f'  phase "{phase.name}" was done before')
             else:
-                turn = Turn(
-                    index=index, prefix=prefix, higher=higher, teacher=teacher if phase.teacher else None,
-                    monitor=f"validation_{metric}" if len(lesson.validation) else None,
-                    epochs=like.lengths.get(phase.name) if like is not None else None,
-                    head_decay=fitted.decay if fitted else None,
-                    share=phase.epochs / sum(later.epochs for later in phases[index:]),
-                )  # fmt: skip
-                kept, stopped, ran[index] = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
-                offers.append(kept[0] if len(kept) == 1 else greedy_soup(network, task, lesson, kept, metric, around))
+                if ledger is not None:
+                    ledger.trim(key, say)
+                if phase.on == "features":
+                    fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
+                    kept = [_offer(network, task, lesson, phase, metric, around, key, prefix, fitted)]
+                else:
+                    kept, stopped, ran[index] = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
+                if ledger is not None and not stopped:
+                    ledger.note_done(key, kept, ran[index], fitted if phase.on == "features" else None)
+            offers.append(kept[0] if len(kept) == 1 else greedy_soup(network, task, lesson, kept, metric, around))
         except KeyboardInterrupt:
             # Also between phases, and while versions are looked at: what was offered before is whole.
             if not offers:
@@ -235,7 +246,7 @@ def _held_out_loss(task: Task, fitted: HeadFit, target: np.ndarray) -> float:
 
 
 def _offer(
-    network: Network, task: Task, lesson: Lesson, phase: Phase, metric: str, around: Surroundings, index: int,
+    network: Network, task: Task, lesson: Lesson, phase: Phase, metric: str, around: Surroundings, key: str,
     prefix: str, fitted: HeadFit,
 ) -> Candidate:  # fmt: skip
     """Keeps a fitted head as weights to choose from, and its row in the table."""
@@ -247,7 +258,7 @@ def _offer(
         values = task.measure(task.answer(logits), lesson.target[lesson.validation])
         score = values[metric]
         row |= {f"validation_{name}": value for name, value in values.items()}
-    state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
+    state = around.folder / "checkpoints" / f"{key}.safetensors"
     write_state(state, {f"network.{name}": tensor for name, tensor in network.state_dict().items()})
     add_row(around.folder / "metrics.csv", row)
     return Candidate(phase=phase.name, epoch=0, score=score, state=state)

@@ -9,9 +9,10 @@ from sklearn import metrics
 
 from finetune.data.labels import Labels
 from finetune.errors import ConfigError
-from finetune.tasks.base import HIGHER_IS_BETTER
+from finetune.tasks import resample
+from finetune.tasks.base import FURTHER, HIGHER_IS_BETTER
 from finetune.tasks.options import Classify, Regress, Tag
-from finetune.tasks.scores import quiet_scores
+from finetune.tasks.scores import class_scores, quiet_scores
 
 CLASSES = Labels(kind="class", names=("ant", "bee", "cat"))
 TWO = Labels(kind="class", names=("ant", "bee"))
@@ -29,6 +30,8 @@ def examples(labels: Labels, n: int, seed: int) -> tuple[torch.Tensor, np.ndarra
     return logits, rng.normal(3, 2, n).astype(np.float32)
 
 
+SCALE = Labels(kind="class", names=("0", "2", "5", "9"))
+MANY = Labels(kind="class", names=tuple("abcdefgh"))
 ALL = [(Classify(), CLASSES), (Classify(), TWO), (Tag(), TAGS), (Regress(), NUMBER), (Regress(loss="huber"), NUMBER)]
 
 
@@ -67,6 +70,64 @@ def test_a_resample_measures_as_scikit_learn_does_on_the_repeated_rows(options, 
         once = task.measure(answer[rows], target[rows])
         for name, value in once.items():
             np.testing.assert_allclose(many[name][b], value, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize(("options", "labels"), [*ALL, (Classify(), SCALE), (Classify(), MANY)])
+@given(n=st.integers(2, 40), seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_what_is_told_once_is_resampled_as_scikit_learn_measures_the_repeated_rows(options, labels, n, seed):
+    task = options.build(labels, [])
+    logits, target = examples(labels, n, seed)
+    answer = task.answer(logits)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=2)
+    many = task.further_resampled(answer, target, drawn.astype(float))
+    if labels.kind == "number":
+        assert not many and task.against_rest(answer, target).positive.shape == (n, 0)
+        return
+    single = resample.class_figures(*task.against_rest(answer, target), drawn.astype(float))
+    for b, counts in enumerate(drawn):
+        rows = np.repeat(np.arange(n), counts)
+        once = task.further(answer[rows], target[rows])
+        assert once.keys() == many.keys() and set(once) <= set(FURTHER)
+        for name, value in once.items():
+            np.testing.assert_allclose(many[name][b], value, rtol=1e-6, atol=1e-8, err_msg=name)
+        for row, (name, values) in enumerate(class_scores(*task.against_rest(answer[rows], target[rows])).items()):
+            np.testing.assert_allclose(single[row, b], values, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+def test_kappa_is_over_the_whole_scale_and_not_over_the_levels_that_occur():
+    task = Classify().build(SCALE, [])
+    answer = np.eye(4)[[0, 1, 2, 2, 1, 0, 2]]  # nobody was answered the highest
+    target = np.array([0, 1, 2, 1, 1, 2, 2])
+    numbers = np.array([0, 2, 5, 9])
+    whole = metrics.cohen_kappa_score(
+        numbers[target], numbers[answer.argmax(1)], weights="quadratic", labels=np.arange(10)
+    )
+    by_place = metrics.cohen_kappa_score(target, answer.argmax(1), weights="quadratic")
+    assert task.further(answer, target)["kappa"] == pytest.approx(whole) != pytest.approx(by_place)
+    assert "kappa" not in Classify().build(CLASSES, []).further(np.eye(3), np.arange(3))
+    named = Classify(scale=("bee", "ant", "cat")).build(CLASSES, [])
+    order = np.array([1, 0, 2])  # of ant, bee, cat on that scale
+    expected = metrics.cohen_kappa_score(order[target], order[answer.argmax(1)], weights="quadratic", labels=[0, 1, 2])
+    assert named.further(answer[:, :3], target)["kappa"] == pytest.approx(expected)
+    with pytest.raises(ConfigError, match="scale must name each class once"):
+        Classify(scale=("bee", "ant")).build(CLASSES, [])
+
+
+def test_further_figures_are_scikit_learns_own():
+    task = Classify().build(MANY, [])
+    logits, target = examples(MANY, 200, 0)
+    answer = task.answer(logits)
+    told = task.further(answer, target)
+    one_hot = np.eye(8)[target]
+    assert told["auprc"] == pytest.approx(metrics.average_precision_score(one_hot, answer, average="macro"))
+    assert told["brier"] == pytest.approx(((answer - one_hot) ** 2).sum(axis=1).mean())
+    assert told["top_5"] == metrics.top_k_accuracy_score(target, answer, k=5)
+    tags = Tag().build(TAGS, [])
+    logits, target = examples(TAGS, 60, 1)
+    answer, target = tags.answer(logits), np.where(np.arange(3) == 2, 1, target)
+    told = tags.further(answer, target)
+    assert told["auprc"] == pytest.approx(metrics.average_precision_score(target[:, :2], answer[:, :2]))
 
 
 def test_classify_answers_what_scikit_learn_computes_from_the_probabilities():

@@ -142,3 +142,14 @@ def test_the_distance_from_a_teacher_is_nothing_where_both_agree_and_more_elsewh
     for temperature in (1.0, 4.0):
         assert float(task.distance(logits, logits, temperature)) == pytest.approx(0, abs=1e-6)
         assert float(task.distance(logits + torch.randn_like(logits), logits, temperature)) > 1e-3
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_steps_in_bf16_clip_their_gradients_and_learn(tmp_path, textures, precision, optimizer):
+    """Lightning refuses to clip those of a fused optimizer under mixed precision."""
+    network = tiny()
+    before = state(network)
+    plan = replace(PLAN, method="full", precision=precision, optimizer=optimizer, gradient_clip=1.0, epochs=1)
+    network, *_ = run(tmp_path, textures, plan, network)
+    assert "head.weight" in moved(before, network)

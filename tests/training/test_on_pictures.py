@@ -101,3 +101,23 @@ def test_a_soup_is_never_worse_on_validation_than_its_first(tmp_path, textures, 
     best = min(float(row["validation_log_loss"]) for row in rows)
     assert outcome.chosen.score <= best + 1e-6
     assert len(list((tmp_path / "checkpoints").glob("*.safetensors"))) == 1
+
+
+class Modes(L.Callback):
+    """Which layers are in evaluation mode while a step is taken."""
+
+    def __init__(self):
+        self.still = set()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.still |= {name for name, layer in module.named_modules() if not layer.training}
+
+
+def test_the_head_drops_features_also_after_a_probe_whose_answers_were_measured(tmp_path, textures):
+    """That leaves it in evaluation mode, and Lightning keeps the modes that it finds."""
+    modes = Modes()
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=1, norms="train"))
+    plan, network = ft.Plan(**WORDS), tiny()
+    what, task = lesson(textures, network)
+    transfer(network, task, what, plan, phases, around(tmp_path, plan, callbacks=(modes,)), say=lambda line: None)
+    assert not modes.still

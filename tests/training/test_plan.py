@@ -83,8 +83,12 @@ def test_what_is_no_time_is_refused(given):
     {"epochs": 3, "steps": 10}, {"epochs": 3, "time": "1m"}, {"accumulate": 2, "effective_batch": 64},
     {"effective_batch": 50}, {"method": "surgical"}, {"method": "distill"}, {"method": "probe", "stage": "layer1"},
     {"method": "full", "views": 2}, {"method": "probe", "steps": 3}, {"method": "lora", "sizes": (96,)},
-    {"lr": 0}, {"lr": "fast"}, {"batch_size": 0}, {"batch_size": "big"}, {"schedule": "step"}, {"settle": "first"},
+    {"lr": 0}, {"lr": "fast"}, {"batch_size": 0}, {"batch_size": "big"}, {"schedule": "steps"}, {"settle": "first"},
     {"teacher_weight": 0.0}, {"sizes": (0,)}, {"patience": -1},
+    {"optimizer": "lars"}, {"optimizer": "lamb", "lr": "auto"}, {"scale_lr": True, "lr": "auto"},
+    {"schedule": "step", "milestones": (30, 20)}, {"schedule": "step", "milestones": (0,)}, {"milestones": (3,)},
+    {"schedule": "step", "step_factor": 1.0}, {"schedule": "one-cycle", "warmup_epochs": 1}, {"warmup_epochs": -1},
+    {"schedule": "step", "milestones": (3,), "warmup_epochs": 5}, {"reference_batch": 0},
 ])  # fmt: skip
 def test_what_contradicts_itself_is_refused_before_anything_is_read(wrong):
     with pytest.raises(ConfigError):

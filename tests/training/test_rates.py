@@ -48,7 +48,7 @@ def test_in_one_cycle_momentum_is_lowest_where_the_rate_is_highest(kind):
     parameter = nn.Parameter(torch.zeros(3))
     words = {"momentum": 0.9} if kind is torch.optim.SGD else {}
     optimizer = kind([parameter], lr=0.5, **words)
-    cycle = OneCycle(optimizer, schedule("one-cycle", steps=40, warmup=0.1))
+    cycle = OneCycle(optimizer, schedule("one-cycle", steps=40, warmup=4))
     rates, momenta = [], []
     for _ in range(40):
         (group,) = optimizer.param_groups

@@ -43,7 +43,7 @@ def _ground_truth(table: pd.DataFrame, lesions: pd.DataFrame | None, root: Path,
     """One column of 0 and 1 a diagnosis, as the challenges have it."""
     names = [name for name in table.columns if name in CODES]
     marks = table[names].astype(float)
-    target = [CODES[name] for name in marks.idxmax(axis=1)]
+    target = [CODES[str(name)] for name in marks.idxmax(axis=1)]
     rows = pd.DataFrame({"image": table["image"], "target": target})
     several = marks.sum(axis=1) != 1
     notes = [f"ISIC ground truth, from {file.name}."]

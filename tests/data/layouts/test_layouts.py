@@ -111,7 +111,9 @@ def nih(folder):
 def test_the_nihs_broken_header_gives_findings_patients_and_the_odd_columns_their_names(tmp_path):
     table = read(nih(tmp_path), "chest-xrays", kind="labels")
     assert table["target"].tolist() == [
-        ("Cardiomegaly",), ("Cardiomegaly", "Infiltration"), (), ("Hernia",), (), ("Hernia", "Infiltration")]  # fmt: skip
+        ("Cardiomegaly",), ("Cardiomegaly", "Infiltration"), (),
+        ("Hernia",), (), ("Hernia", "Infiltration"),
+    ]  # fmt: skip
     assert table["group"].tolist() == ["1", "1", "2", "2", "3", "3"]
     assert table[["width", "height", "spacing_x", "spacing_y"]].iloc[0].tolist() == ["2682", "2749", "0.143", "0.143"]
 

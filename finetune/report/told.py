@@ -1,0 +1,77 @@
+"""What metrics.json says beside the plain figures, as tables and sentences for a terminal and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import listing
+from .printed import measured_parts
+
+MOST_SHOWN = 30
+"""Classes that a table in the terminal has; metrics.json has them all."""
+
+CLASS_FIGURES = ("precision", "recall", "f1", "auroc", "auprc")
+
+
+def classes_table(classes: Mapping[str, Mapping[str, Any]], part: str) -> Table:
+    """The figures of each class with their intervals, the rarest last."""
+    title = f"Each class against the rest, on {part}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in ("class", "support", *CLASS_FIGURES):
+        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    ordered = sorted(classes.items(), key=lambda item: -item[1]["support"])
+    for name, figures in ordered[:MOST_SHOWN]:
+        table.add_row(Text(name), str(figures["support"]), *(_with_ends(figures[key]) for key in CLASS_FIGURES))
+    return table
+
+
+def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
+    """What there is to say beside the figures, a sentence each.
+
+    Args:
+        metrics: As metrics.json holds them.
+        primary: The metric to quote.
+    """
+    lines = []
+    for part in measured_parts(metrics):
+        lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
+    return lines
+
+
+def quoted(figure: Mapping[str, Any]) -> str:
+    """A figure in a sentence: its value, and in brackets the ends of its interval."""
+    if figure["value"] is None:
+        return "undefined"
+    ends = "" if figure["low"] is None else f" ({figure['low']:.4g} to {figure['high']:.4g})"
+    return f"{figure['value']:.4g}{ends}"
+
+
+def _with_ends(figure: Mapping[str, Any]) -> str:
+    if figure["value"] is None:
+        return "-"
+    ends = "" if figure["low"] is None else f"\n{figure['low']:.2f}-{figure['high']:.2f}"
+    return f"{figure['value']:.3f}{ends}"
+
+
+def _of_baselines(metrics: Mapping[str, Any], part: str, primary: str) -> list[str]:
+    found = metrics.get("baselines", {}).get(part, {})
+    if not found:
+        return []
+    beside = ", ".join(f"{quoted(figures[primary])} for {name}" for name, figures in found.items())
+    return [f"Beside {primary} {quoted(metrics[part][primary])} on {part}: {beside}."]
+
+
+def _of_undefined(metrics: Mapping[str, Any], part: str) -> list[str]:
+    names = metrics.get("undefined", {}).get(part, [])
+    if not names:
+        return []
+    whole = len(metrics["classes"][part])
+    return [
+        f"On {part} auroc and auprc are means over {whole - len(names)} of {whole} classes: of {listing(names, 10)} it "
+        "holds one value only."
+    ]
