@@ -146,7 +146,7 @@ def test_a_run_with_a_rate_a_layer_learns(tmp_path, textures, name, lr):
     transfer(network, task, what, plan, phases, around(tmp_path, plan), say=lambda line: None)
     losses = pd.read_csv(tmp_path / "metrics.csv")["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0] - 0.01 and not torch.equal(before["head.weight"], network.head.weight)
-    assert DECAYS.keys() == {"sgd", "adamw", "lars", "lamb"}
+    assert DECAYS.keys() == {"sgd", "plain-sgd", "adamw", "lars", "lamb"}
 
 
 def without_norm():
