@@ -175,8 +175,8 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd", "plain-sgd" (without momentum) or "adamw", for large batches "lars" or "lamb"; by
-            default what suits the phase.
+        optimizer: "sgd", "plain-sgd" without momentum, "adamw", for large batches "lars" or "lamb"; by default what
+            suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
         scale_lr: Multiplies rates by the pictures a step over reference_batch.

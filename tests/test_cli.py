@@ -261,8 +261,11 @@ def test_predict_writes_the_table_and_the_json_where_both_are_asked(probed, text
 def test_backbones_lists_names_that_match(capsys):
     assert cli.call(["backbones", "finetune/*", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == [{"id": "finetune/lenet5", "license": None}, {"id": "finetune/mlp2500", "license": None},
-                     {"id": "finetune/mlp800", "license": None}]
+    assert found == [
+        {"id": "finetune/lenet5", "license": None},
+        {"id": "finetune/mlp2500", "license": None},
+        {"id": "finetune/mlp800", "license": None},
+    ]
     assert cli.call(["backbones", "alexnet"]) == 0
     assert capsys.readouterr().out == "torchvision/alexnet\n"
 

@@ -28,7 +28,7 @@ def field(seed: int, size: tuple[int, int], alpha: float, sigma: float) -> np.nd
     noise = np.random.default_rng(seed).uniform(-1, 1, (2, *(side + 2 * margin for side in size)))
     smooth = gaussian_filter1d(gaussian_filter1d(noise, sigma, axis=1), sigma, axis=2)
     inner = smooth[:, margin : margin + size[0], margin : margin + size[1]]
-    return (alpha * inner).astype(np.float32)
+    return np.asarray(alpha * inner, np.float32)
 
 
 def expected_shift(alpha: float, sigma: float) -> float:

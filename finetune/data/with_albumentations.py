@@ -74,7 +74,7 @@ def _elastic(picture: np.ndarray, mean: Any, seed: int, alpha: float, sigma: flo
     bent = cv2.remap(
         picture.astype(np.float32), columns + right, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.round(bent).astype(np.uint8) if picture.dtype == np.uint8 else bent
+    return np.round(bent).astype(np.uint8) if picture.dtype == np.uint8 else np.asarray(bent, np.float32)
 
 
 def _blur(picture: np.ndarray, mean: Any, sigma: float) -> np.ndarray:

@@ -95,7 +95,7 @@ def draw_sheet(
     top, bottom = (46 if title else 6), (30 + 16 * note.count("\n") if note else 6)
     height = top + bottom + sum(room)
     figure = _figure(width, height)
-    down = top
+    down = float(top)
     for row, high, count in zip(rows, room, lines, strict=True):
         for column, panel in enumerate(row):
             left, picture = column * cell + 0.02 * cell, high - above * count - 8
@@ -155,7 +155,9 @@ def _show(axes: Any, panel: Panel) -> None:
     axes.set_axis_off()
     axes.set_anchor("N")  # titles of a row in one line, also where pictures are of different heights
     if panel.write:
-        middle = (np.nanmin(picture) + np.nanmax(picture)) / 2 if panel.low is None else (panel.low + panel.high) / 2
+        low = np.nanmin(picture) if panel.low is None else panel.low
+        high = np.nanmax(picture) if panel.high is None else panel.high
+        middle = (low + high) / 2
         for (row, column), number in np.ndenumerate(picture):
             axes.text(column, row, format(number, panel.write), ha="center", va="center", fontsize=12,
                       color="black" if number > middle else "white")  # fmt: skip

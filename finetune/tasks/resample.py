@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse  # type: ignore[import-untyped]  # scipy ships no hints
+from scipy import sparse  # scipy ships no hints
 
 Floats = NDArray[np.float64]
 

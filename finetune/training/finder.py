@@ -18,7 +18,8 @@ from .learner import Learner
 from .trial import Trial
 
 # From where nothing moves to where everything breaks, by optimizer.
-RANGES = {"adamw": (1e-6, 1.0), "sgd": (1e-5, 10.0), "plain-sgd": (1e-4, 100.0)}
+RANGES = {"adamw": (1e-6, 1.0), "lamb": (1e-6, 1.0), "sgd": (1e-5, 10.0), "plain-sgd": (1e-4, 100.0),
+          "lars": (1e-4, 100.0)}  # fmt: skip
 FEWEST, MOST = 40, 100  # steps of a test; a phase that is itself shorter gets a shorter one
 WINDOW = 9  # steps that a smoothed loss is the mean of
 AT_ONCE = 10  # steps within which a loss that breaks has never been whole

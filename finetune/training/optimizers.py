@@ -18,8 +18,8 @@ def make_optimizer(name: str, groups: list[dict[str, Any]], *, lr: float, fused:
     Nesterov's look ahead. The rate multiplies v and is no part of it, so a rate that changes needs no correction of v.
 
     Args:
-        name: "sgd", "plain-sgd" (without momentum), "adamw", "lars" (You et al. 2017, arXiv 1708.03888) or "lamb" (You
-            et al. 2020, arXiv 1904.00962).
+        name: "sgd", "plain-sgd" without momentum, "adamw", "lars" (You et al. 2017, arXiv 1708.03888) or "lamb" (You et
+            al. 2020, arXiv 1904.00962).
         groups: As from `param_groups`. Those without decay get no rate of their own a layer, as in the papers.
         lr: The rate of groups that have none.
         fused: One kernel for all weights instead of several for each, of "sgd" and "adamw".
