@@ -17,8 +17,10 @@ from .fit import fit as fit_function
 from .folder import kept_folder
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
+from .report_command import report_command
 from .stdout import heard, print_json, tell
-from .words import joined, parsed
+from .training.place import follows
+from .words import joined, parsed, shares
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -121,8 +123,8 @@ _METAVARS = {
     "mean": "NUMBER[,NUMBER...]", "std": "NUMBER[,NUMBER...]", "backbone_arg": "NAME=VALUE",
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
-    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "resume": "RUN",
-    "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s",
+    "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "by": "COLUMN[,COLUMN...]",
+    "resume": "RUN", "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s", "log": "NAME[,NAME...]",
 }  # fmt: skip
 
 
@@ -164,6 +166,9 @@ def _fit(
 ) -> int:
     from rich.console import Console
 
+    if follows():
+        fit_function(source)
+        return 0
     console = Console(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
     resume = words["resume"]
@@ -204,16 +209,19 @@ def _predict(
     inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
     *,
     out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
+    prior: Annotated[list[str] | None, typer.Option(metavar="CLASS=SHARE,...",
+                                                    help="How frequent classes are there: melanoma=0.02.")] = None,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
-) -> int:
+) -> int:  # fmt: skip
     from .model import load
     from .predict import as_examples, as_records, write_table
 
     model, examples = load(run), as_examples(list(inputs))
     with _bar(len(examples)) as moved:
-        table = model.predict(examples, batch_size=batch_size, accelerator=accelerator, progress=moved)
+        table = model.predict(examples, prior=shares(prior or ()), batch_size=batch_size, accelerator=accelerator,
+                              progress=moved)  # fmt: skip
     if as_json:
         print_json(as_records(table))
     if out is not None or not as_json:
@@ -314,7 +322,7 @@ _command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretraine
 _command(_tune, _options_of(fit_function, [word for word in _words if word not in NOT_IN_TUNE]), "tune",
          "Searches for the options of fit that do best on validation.")  # fmt: skip
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
-_command(_evaluate, _options_of(fit_function, SOURCE_WORDS), "evaluate",
+_command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
@@ -322,6 +330,7 @@ _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for wha
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
 _command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",
          "Says what a run will be on any number of devices: batches, rates, steps, memory, traffic.")  # fmt: skip
+_command(report_command, [], "report", "Makes the page of a run and the card of its model anew from its files.")
 _command(_run, [], "run", "Runs a recipe: finetune run NAME [its options] --out FOLDER; --help lists them.",
          ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])  # fmt: skip
 _command(_recipes, [], "recipes", "Lists the recipes, shows one, or copies one for you to change.")

@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .data.columns import check_columns, columns_of, needs_looks
 from .data.examples import Examples, read_examples
+from .data.looks import Looks
 from .data.options import Data
 from .data.readers import without_unreadable
 from .errors import DataError, RunFolderError
@@ -15,8 +19,11 @@ from .folder import METRICS, PREDICTIONS
 from .models.network import Network
 from .predict import answers
 from .predictions import as_predictions
+from .report.decided import told_of
 from .report.judged import Seen, judge
+from .report.slices import sliced
 from .tasks.base import Task
+from .tasks.decisions import Decisions
 from .types import PARTS
 
 if TYPE_CHECKING:
@@ -46,6 +53,7 @@ def evaluate_on(
     task: Task,
     data: Data,
     *,
+    decisions: Decisions,
     batch_size: int = 32,
     accelerator: str = "auto",
     progress: Progress | None = None,
@@ -58,6 +66,7 @@ def evaluate_on(
         task: What its outputs mean.
         data: The examples. A source without parts answers under "test"; of one with parts, validation and test are
             measured, and train only where there is nothing else.
+        decisions: What its answers are calibrated and decided by.
         batch_size: Pictures at a time.
         accelerator: "auto", "cpu", "gpu", ...
         progress: Is told of each batch.
@@ -67,6 +76,7 @@ def evaluate_on(
         DataError: Examples that cannot be read, or whose targets this model does not know.
     """
     asked, part_of, notes = examples_for(task, data)
+    check_columns(asked, data.by)
     found = answers(network, task, asked, batch_size=batch_size, accelerator=accelerator, progress=progress)
     if found.errors:
         asked, note = without_unreadable(asked, found.errors, data.on_corrupt)
@@ -74,13 +84,20 @@ def evaluate_on(
     parts = [part_of[row] for row in found.rows]
     target = task.labels.encode(asked.targets)
     groups = list(asked.table["group"])
-    seen, tables = {}, {}
+    seen, tables, places = {}, {}, {}
     for part in dict.fromkeys(parts):
         rows = [i for i, name in enumerate(parts) if name == part]
-        own = [groups[i] for i in rows]
+        own, places[part] = [groups[i] for i in rows], np.array(rows)
         seen[part] = Seen(answer=found.answer[rows], target=target[rows], groups=own if any(own) else None)
-        tables[part] = (asked.take(rows), found.answer[rows])
-    return Evaluated(metrics=judge(task, seen, seed=seed), predictions=as_predictions(task, tables), notes=tuple(notes))
+        tables[part] = (asked.take(rows), decisions.calibrated(task, found.answer[rows]))
+    even = {part: replace(one, answer=tables[part][1]) for part, one in seen.items()}
+    looks = Looks.of(asked, in_chans=network.spec.in_chans) if needs_looks(asked, data.by) else None
+    columns = columns_of(asked, looks, data.by)
+    return Evaluated(
+        metrics=judge(task, even, seed=seed) | told_of(task, decisions, seen, even, seed=seed)
+        | sliced(task, even, columns, places, seed=seed),
+        predictions=as_predictions(task, tables, decisions), notes=tuple(notes),
+    )  # fmt: skip
 
 
 def examples_for(task: Task, data: Data) -> tuple[Examples, list[str], list[str]]:

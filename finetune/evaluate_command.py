@@ -17,7 +17,7 @@ def evaluate_command(
 
     from .model import load
     from .report.printed import measured_parts, metrics_table
-    from .report.told import classes_table, told_lines
+    from .report.told import classes_table, slices_table, told_lines
 
     model = load(run)
     given = {name: value for name, value in words.items() if value is not None}
@@ -32,6 +32,8 @@ def evaluate_command(
         for part in measured_parts(metrics):
             if part in metrics.get("classes", {}):
                 console.print(classes_table(metrics["classes"][part], part))
+            if metrics.get("slices", {}).get(part):
+                console.print(slices_table(metrics["slices"][part], model.task.metrics[0], part))
         for line in told_lines(metrics, model.task.metrics[0]):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     print_text(shown.get(), end="")

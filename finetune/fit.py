@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .data.options import DIVIDING, Data
-from .errors import ConfigError
-from .recipe import Recipe, read_recipe, recipe_from
-from .resume import check_resumable, finished, refuse_beside_resume, requeued, restarted_in, told_again
+from .begin import begin
+from .data.options import Data
+from .recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +60,7 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int | None = None,
     effective_batch: int | None = None,
-    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] | None = None,
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop"] | None = None,
     lr: float | Literal["auto"] | None = None,
     scale_lr: bool | None = None,
     reference_batch: int | None = None,
@@ -76,7 +75,18 @@ def fit(
     norms: Literal["auto", "frozen", "train"] | None = None,
     zero_gamma: bool | None = None,
     augment: Literal[
-        "auto", "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic", "documents"
+        "auto",
+        "none",
+        "light",
+        "standard",
+        "strong",
+        "trivial",
+        "rand",
+        "medical",
+        "any-angle",
+        "digits",
+        "elastic",
+        "documents",
     ]
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
@@ -98,6 +108,8 @@ def fit(
     | None = None,
     focal_gamma: float | None = None,
     scale: Sequence[str] | None = None,
+    operate: str | None = None,
+    coverage: float | None = None,
     layout: Literal["pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products"]
     | None = None,
     image: str | None = None,
@@ -118,6 +130,7 @@ def fit(
     folds: int | None = None,
     copies: Literal["find", "exact", "ignore"] | None = None,
     allow_leaks: bool | None = None,
+    by: str | Sequence[str] | None = None,
     seed: int | None = None,
     accelerator: str | None = None,
     devices: int | str | Sequence[int] | None = None,
@@ -126,6 +139,7 @@ def fit(
     precision: str | None = None,
     workers: int | None = None,
     cache: Literal["auto", "ram", "disk", "off"] | None = None,
+    log: Sequence[str] | str | None = None,
     checkpoint_every: str | float | None = None,
     rank_timeout: str | float | None = None,
     on_nan: Literal["stop", "rollback"] | None = None,
@@ -175,8 +189,8 @@ def fit(
         batch_size: Pictures a step on each device; "auto" takes what an accelerator's memory holds [32].
         accumulate: Steps whose gradients are added before the weights move [1].
         effective_batch: Pictures a step in all; gradients of as many batches are added as that takes.
-        optimizer: "sgd", "plain-sgd" without momentum, "adamw", for large batches "lars" or "lamb"; by default what
-            suits the phase.
+        optimizer: "sgd", "plain-sgd" without momentum, "adamw", "rmsprop", for large batches "lars" or "lamb"; by
+            default what suits the phase.
         lr: The head's rate at its height, never scaled silently; "auto" looks for it by a range test [the method's
             own].
         scale_lr: Multiplies rates by the pictures a step over reference_batch.
@@ -191,8 +205,8 @@ def fit(
         gradient_clip: Largest norm of the gradient of a step; 0 for no bound [1].
         norms: "frozen" keeps the running statistics of normalisation, "train" lets them move [auto].
         zero_gamma: Starts fresh residual blocks at nothing; for random weights.
-        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "digits", "elastic" or "documents"
-            [light; standard where lp-ft moves the backbone; documents where the target is a number].
+        augment: "none", "light", "standard", "strong", "trivial", "rand", "medical", "any-angle", "digits", "elastic"
+            or "documents" [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
         sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
@@ -213,6 +227,9 @@ def fit(
             alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
+        operate: A rate that one class, or every label, is answered at: "[CLASS:]sensitivity>=0.95", or specificity,
+            precision, recall; the threshold is fitted on validation.
+        coverage: Share of right answers that sets of classes, or intervals of a number, hold: 0.9.
         layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.
@@ -232,6 +249,7 @@ def fit(
         folds: So many runs, each holding out other examples; the model averages theirs.
         copies: Pictures that stay on one side: "find" looks for changed copies, "exact" for the same pixels [find].
         allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
+        by: Columns by whose values figures are told apart too, site,device say [size and brightness of pictures].
         seed: One seed, one result [0].
         accelerator: As Lightning's Trainer takes it: "auto", "cpu", "gpu", ... [auto].
         devices: How many, or which, or "auto" [auto].
@@ -244,6 +262,8 @@ def fit(
         rank_timeout: Names the process that several others wait for, and ends the run, after so long [20m].
         on_nan: "stop" where a loss is no number, or "rollback": back to the last checkpoint, and on at half the rate
             [stop].
+        log: Where figures of steps go: "csv", "tensorboard", "wandb", "mlflow" or "none", with commas [csv, and
+            tensorboard where it is installed].
         recipe: A Recipe, a run folder or its recipe.json: says what the other options do not; a run's split is kept.
         out: The run folder; without it a temporary one.
         overwrite: Replaces an earlier run in `out`.
@@ -267,44 +287,10 @@ def fit(
         for name, value in locals().items()
         if name not in ("source", "recipe", "out", "overwrite", "resume", "verbose", "callbacks", "logger", "trainer")
     }
-    if resume is None and out is not None and restarted_in(Path(out)):
-        resume, words, recipe, out, overwrite = out, {}, None, None, False
-    going_on = resume is not None
-    if resume is not None:
-        refuse_beside_resume(words, recipe=recipe, out=out, overwrite=overwrite)
-        out = recipe = Path(resume).absolute()
-        check_resumable(out)
-    if isinstance(source, Recipe):
-        if recipe is not None:
-            raise ConfigError("Two recipes were given, as source and as recipe. Expected one.")
-        source, recipe = None, source
-    start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
-    if isinstance(sizes, int):
-        words["sizes"] = (sizes,)
-    if isinstance(milestones, int | float):
-        words["milestones"] = (milestones,)
-    whole = recipe_from(source, {name: _frozen(value) for name, value in words.items()}, start)
-    from rich.console import Console
-
-    from .data.recorded import recorded_beside
-    from .folder import check_out
-    from .report.printed import Talk
-
-    talk = Talk(Console() if verbose is True else verbose or None)
-    if going_on and finished(Path(resume or "")):
-        return told_again(Path(resume or ""), talk)
-    if out is not None and not going_on:
-        check_out(Path(out).absolute(), overwrite=overwrite)
-    from .folds import run_folds
-    from .run import Doors, run
-
-    # An earlier run's own split holds, unless somebody says how to divide. Read now: `out` may be that very run.
-    anew = any(words.get(name) is not None for name in DIVIDING)
-    recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
-    doors = Doors(callbacks=tuple(callbacks), logger=logger, trainer=trainer)
-    run_it = run if whole.data.folds is None else run_folds
-    with requeued():
-        return run_it(whole, out, overwrite=overwrite, talk=talk, doors=doors, recorded=recorded, resume=going_on)
+    return begin(
+        source, words, recipe=recipe, out=out, overwrite=overwrite, resume=resume, verbose=verbose, callbacks=callbacks,
+        logger=logger, trainer=trainer,
+    )  # fmt: skip
 
 
 def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
@@ -323,8 +309,3 @@ def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
 
     loaded = load(model) if isinstance(model, str | Path) else model
     return loaded.evaluate(data or source, **options)
-
-
-def _frozen(value: Any) -> Any:
-    """Lists become tuples, as the frozen values hold them."""
-    return tuple(value) if isinstance(value, list) else value

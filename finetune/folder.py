@@ -20,10 +20,12 @@ from .files import locked, replacing
 RECIPE, SPLITS, TABLE, METRICS, REPORT = "recipe.json", "splits.csv", "metrics.csv", "metrics.json", "report.md"
 MODEL, CHECKPOINTS = "model", "checkpoints"
 LEAKS, OUT_OF_FOLD, PREDICTIONS = "leaks.csv", "out_of_fold.csv", "predictions.csv"
+STEPS, LOGS = "steps.csv", "logs"  # of phases on pictures
 PROGRESS = "progress.json"
+STORY, PAGE, ERRORS = "run.json", "report.html", "errors"
 FIGURES, FITS = "figures", "fits"  # of a study
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
-        FITS}  # fmt: skip
+        FITS, STEPS, LOGS, STORY, PAGE, ERRORS}  # fmt: skip
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run
@@ -132,7 +134,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.is_file():
         raise RunFolderError(f"--out {folder} is a file. Expected a folder that does not exist yet.")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not any(entry.name != ".lock" for entry in folder.iterdir()):
         return
     if not overwrite:
         raise RunFolderError(

@@ -17,14 +17,13 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, write_splits
 from .folder import METRICS, MODEL, OUT_OF_FOLD, SPLITS, resumed_folder, run_folder, write_json
 from .gather import Material, gather, write_recipe
-from .measured import judge_run
+from .measured import judge_run, tell
 from .model import Model, own
 from .predict import Answers, answers, as_table, write_table
 from .predictions import write_predictions
 from .recipe import Recipe
 from .record import facts, fingerprint, write_report
-from .report.printed import Talk, folds_rows, metrics_table
-from .report.told import told_lines
+from .report.printed import Talk, folds_rows
 from .run import UNMEASURED, Doors, Learned, learn, unless_stopped, until, without_leaks
 from .saved import as_one, save_ensemble
 from .tasks.base import Task
@@ -158,7 +157,11 @@ def _averaged(
         measured = seen is not None
         if seen is not None:
             told["test"] = (test, seen)
-    verdict = judge_run(task, lesson, told, looks=material.looks, seed=recipe.plan.seed)
+    verdict = judge_run(
+        task, lesson, told, looks=material.looks, options=material.options, by=recipe.data.by,
+        seed=recipe.plan.seed,
+        sampler=recipe.plan.sampler if any(phase.on == "pictures" for phase in material.phases) else "shuffle",
+    )  # fmt: skip
     metrics = verdict.metrics
     stopped = stopped or not measured
     metrics["folds"] = _over_folds(members)
@@ -169,21 +172,21 @@ def _averaged(
 
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": [dict(one.facts["chosen"]) for one in members], "stopped": stopped}
+    known["decisions"] = verdict.decisions.to_dict()
     save_ensemble(folder / MODEL, [one.folder for one in members], network, task, material.options, known)
     write_json(folder / METRICS, metrics)
     write_predictions(folder, verdict.predictions)
-    notes = [*material.notes, *splits.notes]
+    notes = [*material.notes, *splits.notes, *verdict.notes]
     if not measured:
         notes.append(UNMEASURED)
     if len(members) < (recipe.data.folds or 0):
         notes.append(f"{len(members)} of {recipe.data.folds} folds were run; what the others would hold out was not.")
     write_report(folder, network, task, recipe, metrics=metrics, plan=learned[0].plan, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=stopped, measured=measured,
+                 examples=examples, told=told,
                  chosen=f"The model averages the answers of {len(members)} folds.")  # fmt: skip
     talk.say(f"All {len(members)} folds")
-    talk.show(metrics_table(metrics))
-    for line in told_lines(metrics, task.metrics[0]):
-        talk.say(f"  {line}")
+    tell(talk, task, verdict)
     for name, mean, spread, _ in folds_rows(metrics["folds"]):
         talk.say(f"  {name} over the folds: mean {mean}, standard deviation {spread}")
     return Model(network=network, task=task, folder=folder, metrics=metrics, facts=known, stopped=stopped)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .data.columns import check_columns
 from .data.copies import Pair, clusters, exact_copies, known_copies
 from .data.examples import Examples, read_examples
 from .data.labels import Labels
@@ -31,6 +32,7 @@ from .saved import versions
 from .tasks.base import Task
 from .training.defaults import Facts, decide
 from .training.freeze import learning_stages
+from .training.loggers import chosen
 from .training.machine import Machine, accumulation, seed_all
 from .training.memory import decide_batch
 from .training.offers import Surroundings
@@ -86,11 +88,13 @@ class Material:
 
 def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Material:
     """The examples, the network, and each picture read once; recipe.json is written on the way."""
+    chosen(recipe.plan.log)
     taught_by = _load_teacher(recipe.plan.teacher)
     # Before anything slow, so that a run which is killed can go on; with the task, once that is known, again.
     write_recipe(folder, replace(recipe, plan=machine.recorded(recipe.plan)), machine)
     # The examples, as a table; no picture is opened yet.
     examples = read_examples(recipe.data)
+    check_columns(examples, recipe.data.by)
     options = task_for(recipe.task, examples.kind)
     asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
     write_recipe(folder, asked, machine)
@@ -163,6 +167,9 @@ def _fitted(
         ConfigError: Activations cannot be computed again.
     """
     told = []
+    if machine.num_nodes > 1 and plan.cache in ("auto", "ram") and plan.moves:
+        plan = replace(plan, cache="off")
+        told.append("pictures are read anew in each epoch: other machines do not see what this one keeps in memory")
     if plan.grad_checkpointing and plan.moves:
         check_recomputable(network)
     if plan.compile and plan.moves:
@@ -171,6 +178,8 @@ def _fitted(
         if wanting := why_not(machine.accelerator):
             plan = replace(plan, compile=False)
             told.append(f"nothing is compiled, since that cannot be had here: {wanting}")
+    if plan.moves and (line := chosen(plan.log)[1]) is not None:
+        told.append(line)
     if plan.batch_size == "auto":
         around = Surroundings(folder=folder, machine=machine)
         size = decide_batch(network, task, targets, phases, plan, around)

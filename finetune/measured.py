@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .baselines import baselines
+from .data.columns import LOOKED_AT, columns_of
 from .data.looks import Looks
 from .gain import beside, gain
 from .models.network import Network
 from .predictions import as_predictions
+from .recipe import TaskOptions
+from .report.decided import decide, told_of
 from .report.judged import Seen, judge
+from .report.printed import Talk, metrics_table
+from .report.slices import sliced
+from .report.told import told_lines
 from .tasks.base import Task
+from .tasks.decisions import Decisions, assumed_priors
+from .tasks.options import Regress, Tag
 from .training.transfer import Lesson, Outcome
 
 if TYPE_CHECKING:
@@ -28,17 +36,22 @@ class Verdict:
     Args:
         metrics: What metrics.json holds of its parts.
         predictions: What predictions.csv holds.
+        decisions: What is kept with the model to decide by.
+        notes: What could not be fitted, a sentence each.
     """
 
     metrics: dict[str, Any]
     predictions: pd.DataFrame
+    decisions: Decisions
+    notes: tuple[str, ...]
 
 
 def judge_run(
     task: Task, lesson: Lesson, answers: Mapping[str, tuple[np.ndarray, np.ndarray]], *, looks: Looks | None,
+    options: TaskOptions, by: Sequence[str] = (), sampler: str = "shuffle",
     probe: Mapping[str, np.ndarray] | None = None, seed: int,
 ) -> Verdict:  # fmt: skip
-    """The figures of the parts of a run, beside those of naive answers.
+    """The figures of the parts of a run, beside those of naive answers, and what is decided by from now on.
 
     What was kept together on one side of the split is drawn together for the intervals.
 
@@ -47,26 +60,39 @@ def judge_run(
         lesson: The examples, and which of them were learned from.
         answers: Of each part that was measured its rows of the lesson's examples, and the (n, K) answers to them.
         looks: What the pictures of all examples look like; None where nobody looked.
+        options: Those of the task, which say what decisions are asked for.
+        by: Columns by whose values figures are told apart, beside what pictures look like.
+        sampler: How the examples of a step were drawn.
         probe: (n, K) answers of the frozen probe to a part, where there was one and the model is another.
         seed: Seeds the intervals.
     """
-    parts = {part: (rows, _seen(lesson, rows, answer)) for part, (rows, answer) in answers.items()}
-    metrics = judge(task, {part: seen for part, (_, seen) in parts.items()}, seed=seed)
-    if parts:
+    raw = {part: _seen(lesson, rows, answer) for part, (rows, answer) in answers.items()}
+    decided = decide(
+        task, raw, seed=seed,
+        operate=None if isinstance(options, Regress) else options.operate,
+        coverage=None if isinstance(options, Tag) else options.coverage,
+        priors=assumed_priors(task, lesson.target[lesson.train], sampler=sampler),
+    )  # fmt: skip
+    metrics = judge(task, decided.parts, seed=seed) | told_of(task, decided.decisions, raw, decided.parts, seed=seed)
+    rows = {part: rows for part, (rows, _) in answers.items()}
+    if rows:
         metrics["baselines"] = baselines(
-            task, parts, train=lesson.train, target=lesson.target, probe=probe or {}, seed=seed,
-            thumbnails=None if looks is None else looks.thumbnail,
+            task, {part: (rows[part], seen) for part, seen in raw.items()}, train=lesson.train, target=lesson.target,
+            probe=probe or {}, seed=seed, thumbnails=None if looks is None else looks.thumbnail,
         )  # fmt: skip
+    columns = columns_of(lesson.examples, looks, list(dict.fromkeys((*LOOKED_AT, *by))))
+    metrics |= sliced(task, decided.parts, columns, rows, seed=seed)
     table = as_predictions(
-        task, {part: (lesson.examples.take(rows), answer) for part, (rows, answer) in answers.items()}
-    )
-    return Verdict(metrics=metrics, predictions=table)
+        task, {part: (lesson.examples.take(rows[part]), seen.answer) for part, seen in decided.parts.items()},
+        decided.decisions,
+    )  # fmt: skip
+    return Verdict(metrics=metrics, predictions=table, decisions=decided.decisions, notes=decided.notes)
 
 
 def judge_transfer(
     network: Network, task: Task, lesson: Lesson, outcome: Outcome,
     answers: Mapping[str, tuple[np.ndarray, np.ndarray]], *, test: np.ndarray, again: bool, looks: Looks | None,
-    seed: int,
+    options: TaskOptions, by: Sequence[str], sampler: str, seed: int,
 ) -> Verdict:  # fmt: skip
     """The same of a run whose phases may have moved the backbone: with the frozen probe, and the gain over it.
 
@@ -79,15 +105,30 @@ def judge_transfer(
         test: Rows of the test part.
         again: Whether those phases learned from the validation part too, so that nothing of it judges the probe.
         looks: As for `judge_run`.
+        options: As for `judge_run`.
+        by: As for `judge_run`.
+        sampler: How the examples of a step on pictures were drawn; a probe takes each once.
         seed: Seeds the intervals.
     """
     asked = {part: rows for part, (rows, _) in answers.items() if part == "test" or not again}
     probe = beside(network, task, lesson, outcome, asked)
-    verdict = judge_run(task, lesson, answers, looks=looks, probe=probe, seed=seed)
+    drawn = sampler if outcome.chosen.epoch else "shuffle"
+    verdict = judge_run(
+        task, lesson, answers, looks=looks, options=options, by=by, sampler=drawn, probe=probe, seed=seed
+    )
     seen = answers["test"][1] if "test" in answers else None
     if gained := gain(network, task, lesson, outcome, test=test, seen=seen, seed=seed):
         verdict.metrics["gain"] = gained
     return verdict
+
+
+def tell(talk: Talk, task: Task, verdict: Verdict, *, before: Sequence[str] = ()) -> None:
+    """Shows the figures of a run after some lines, and what there is to say of them."""
+    for line in before:
+        talk.say(f"  {line}")
+    talk.show(metrics_table(verdict.metrics))
+    for line in (*told_lines(verdict.metrics, task.metrics[0]), *verdict.notes):
+        talk.say(f"  {line}")
 
 
 def _seen(lesson: Lesson, rows: np.ndarray, answer: np.ndarray) -> Seen:

@@ -16,10 +16,11 @@ from .evaluate import Metrics, check_free, evaluate_on
 from .features import Progress
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
-from .predict import Answers, answers, as_examples, as_table
+from .predict import Answers, answers, as_decided, as_examples
 from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
+from .tasks.decisions import Decisions, checked_prior
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,29 +52,41 @@ class Model:
         """The names of the classes in the order of the outputs; empty for a number."""
         return self.task.labels.names
 
+    @property
+    def decisions(self) -> Decisions:
+        """What turns the network's answers into those that are told: temperature, thresholds, sets."""
+        return Decisions.from_dict(self.facts.get("decisions"))
+
     def predict(
-        self, inputs: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None
-    ) -> pd.DataFrame:
+        self, inputs: Any, *, prior: Mapping[str, float] | None = None, batch_size: int = 32,
+        accelerator: str = "auto", progress: Progress | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """What the model says of pictures.
 
         Args:
             inputs: One or many paths, folders and globs; or one or many arrays (H, W) or (H, W, C) or PIL pictures.
+            prior: How frequent some classes are where the pictures are from, {"melanoma": 0.02} say; by default as
+                frequent as in training.
             batch_size: Pictures at a time.
             accelerator: "auto", "cpu", "gpu", ...
             progress: Is told of each batch.
 
         Returns:
             One row a picture in the order asked: path, label, one column a class with its probability, error (empty
-            where the picture could be read).
+            where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
+            high.
 
         Raises:
+            ConfigError: A prior of no class, or one that cannot be.
             DataError: A folder or pattern without pictures, or an array that may be one picture or many.
         """
+        if prior:
+            checked_prior(self.task, prior, self.decisions.priors)
         examples = as_examples(inputs)
         found: Answers = answers(
             self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress
         )
-        return as_table(self.task, examples, found)
+        return as_decided(self.task, examples, found, self.decisions, prior=prior)
 
     def evaluate(
         self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
@@ -102,8 +115,9 @@ class Model:
             # Cells are read as they were when the model learned from them.
             data = replace(data, delimiter=self.facts.get("data", {}).get("delimiter"))
         found = evaluate_on(
-            self.network, self.task, data, batch_size=batch_size, accelerator=accelerator, progress=progress, seed=seed
-        )
+            self.network, self.task, data, decisions=self.decisions, batch_size=batch_size, accelerator=accelerator,
+            progress=progress, seed=seed,
+        )  # fmt: skip
         if say is not None:
             for note in found.notes:
                 say(note)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from .features import Progress, device_for, run_over
 from .files import replacing
 from .models.network import Network
 from .tasks.base import Task
+from .tasks.decisions import Decisions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,14 +111,19 @@ def beside_ours(name: str, own: Sequence[str]) -> str:
     return name if name not in own else f"{name} (class)"
 
 
-def as_table(task: Task, examples: Examples, found: Answers, *, own: Sequence[str] = OWN) -> pd.DataFrame:
-    """The columns path, label, one a class (its probability), error; a row for each picture in the order asked.
+def as_table(
+    task: Task, examples: Examples, found: Answers, *, own: Sequence[str] = OWN,
+    words: Sequence[str | float] | None = None, more: Mapping[str, Sequence[Any]] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """The columns path, label, one a class (its probability), `more`, error; a row a picture in the order asked.
 
     Args:
         task: Says what the answers mean.
         examples: The pictures.
         found: The answers.
         own: The columns that the table has, or will have, beside those of the classes.
+        words: What each answer is called, where it is not the likeliest.
+        more: Further columns, an entry an answer.
     """
     import pandas as pd
 
@@ -125,16 +131,55 @@ def as_table(task: Task, examples: Examples, found: Answers, *, own: Sequence[st
     names = list(task.labels.names)
     numbers = np.full((n, len(names)), np.nan)
     label: list[Any] = [None] * n
-    for row, word in zip(found.rows, task.name(found.answer) if len(found.rows) else [], strict=True):
+    named = words if words is not None else task.name(found.answer) if len(found.rows) else []
+    for row, word in zip(found.rows, named, strict=True):
         label[row] = word
     if names and len(found.rows):
         numbers[found.rows] = found.answer
     columns: dict[str, Any] = {"path": [printable(source) for source in examples.table["source"]], "label": label}
     for k, name in enumerate(names):
-        columns[beside_ours(name, own)] = numbers[:, k]
+        columns[beside_ours(name, (*own, *(more or {})))] = numbers[:, k]
+    for name, values in (more or {}).items():
+        column: list[Any] = [None] * n
+        for row, value in zip(found.rows, values, strict=True):
+            column[row] = value
+        columns[name] = column
     columns["error"] = [found.errors.get(row, "") for row in range(n)]
     # Made at once: added one by one, a hundred columns and more are moved again and again, and pandas warns.
     return pd.DataFrame(columns)
+
+
+def as_decided(
+    task: Task, examples: Examples, found: Answers, decisions: Decisions, *, prior: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """The same with a model's decisions: calibrated, by thresholds, and with sets or intervals where there are any.
+
+    Sets are not told at another prior: that they hold the right class as often as they say is known of examples as
+    frequent as the held-out ones alone. Thresholds decide by the answers at the old one, which is what moving them
+    along with the frequencies comes to.
+
+    Args:
+        task: Says what the answers mean.
+        examples: The pictures.
+        found: The answers as the network gives them.
+        decisions: Those of the model.
+        prior: How frequent some classes are where the pictures are from.
+
+    Raises:
+        ConfigError: A prior of no class, or one that cannot be.
+    """
+    even = decisions.calibrated(task, found.answer) if len(found.rows) else found.answer
+    shown = decisions.at_prior(task, even, prior) if prior else even
+    words = decisions.name(task, even, shown) if len(found.rows) else []
+    more: dict[str, Sequence[Any]] = {}
+    if decisions.coverage is not None and task.labels.kind == "number":
+        limit = np.inf if decisions.limit is None else decisions.limit
+        more = {"low": (even[:, 0] - limit).tolist(), "high": (even[:, 0] + limit).tolist()}
+    elif decisions.coverage is not None and not prior:
+        held = decisions.sets(even)
+        names = np.array(task.labels.names, dtype=object)
+        more = {"set": ["|".join(names[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
+    return as_table(task, examples, replace(found, answer=shown), words=words, more=more)
 
 
 def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from .errors import RunFolderError
 from .folder import PREDICTIONS
 from .predict import Answers, as_table, beside_ours, write_table
 from .tasks.base import Task
+from .tasks.decisions import Decisions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,19 +39,20 @@ class Predicted:
     groups: list[Any]
 
 
-def as_predictions(task: Task, parts: Mapping[str, tuple[Examples, np.ndarray]]) -> pd.DataFrame:
+def as_predictions(task: Task, parts: Mapping[str, tuple[Examples, np.ndarray]], decisions: Decisions) -> pd.DataFrame:
     """The columns part, path, label, target, one a class, group, and every other column of the source.
 
     Args:
         task: Says what the answers mean.
-        parts: The examples of each part and the (N, K) answers to them.
+        parts: The examples of each part and the (N, K) calibrated answers to them.
+        decisions: Those of the model, by whose thresholds the label is told.
     """
     import pandas as pd
 
     tables = []
     for part, (examples, answer) in parts.items():
         found = Answers(answer, np.arange(len(examples)), {})
-        table = as_table(task, examples, found, own=OWN).drop(columns="error")
+        table = as_table(task, examples, found, own=OWN, words=decisions.name(task, answer)).drop(columns="error")
         table.insert(0, "part", part)
         table.insert(3, "target", [_cell(target) for target in examples.targets])
         table["group"] = list(examples.table["group"])

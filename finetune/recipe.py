@@ -184,7 +184,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
     "loss": ("task", "loss"),
-    **{name: ("task", name) for name in ("focal_gamma", "scale")},
+    **{name: ("task", name) for name in ("focal_gamma", "scale", "operate", "coverage")},
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 
@@ -248,10 +248,12 @@ def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
         return by_kind[kind]()
     if type(options) is by_kind[kind]:
         return options
-    if type(options) is Classify and kind == "labels" and options.label_smoothing == 0 and options.loss in TAG_LOSSES:
-        loss: Any = options.loss
-        return Tag(class_weight=options.class_weight, loss=loss, focal_gamma=options.focal_gamma)
     said = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
+    other = by_kind[kind]
+    taken = {f.name for f in fields(other)}
+    # Options that were given before the targets were known belong to classes until then.
+    if type(options) is Classify and set(said) <= taken and not (kind == "labels" and options.loss not in TAG_LOSSES):
+        return other(**{name: getattr(options, name) for name in said})
     raise ConfigError(
         f"The targets are of kind {kind!r}, which the options for {type(options).__name__} do not fit"
         + (f": {', '.join(said)}" if said else "")

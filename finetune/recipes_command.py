@@ -14,15 +14,8 @@ from .stdout import print_json, print_text
 ACTIONS = ("list", "table", "show", "copy")
 # What the lecture shows and no recipe does yet: a row each in the table until one does.
 PLANNED = {
-    "style_image": "Prisma: a picture in the manner of a painting",
-    "style_fast": "Prisma: the same in one pass",
-    "style_video": "Artisto: a film in the manner of a painting",
+    "visual_similarity": "The shop for lamps: what looks like this",
     "visualize": "What a network sees (Zeiler and Fergus)",
-    "kernels": "Convolution kernels, edge and blur",
-    "learning_rules": "Hebb's rule, the delta rule, backpropagation",
-    "mnist_mlp": "MNIST, 784-800-10",
-    "lenet5": "LeNet-5",
-    "elastic_mnist": "Elastic distortions (Simard, Ciresan)",
     "transaction_text": "Knopka: ledger entries",
     "essay_scoring": "Essays marked by a machine (ASAP)",
     "translation": "Translators",

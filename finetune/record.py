@@ -1,25 +1,31 @@
-"""What a run leaves to be known of it beside its weights: finetune.json's facts, and report.md."""
+"""What a run leaves to be known of it beside its weights: finetune.json's facts, run.json, and the reports."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .data.addresses import printable
 from .data.examples import Examples
 from .data.splits import Splits
 from .files import replacing
-from .folder import RECIPE, REPORT
+from .folder import RECIPE, REPORT, STORY, write_json
+from .models.licenses import license_of
 from .models.network import Network
 from .recipe import HEADS, Recipe
 from .report.curves import write_curves
 from .report.written import report
+from .run_report import write_pages
 from .saved import versions
 from .tasks.base import Task
 from .training.transfer import Outcome
+from .worst import write_worst
 
 
 def facts(recipe: Recipe, network: Network, examples: Examples, splits: Splits) -> dict[str, Any]:
@@ -72,17 +78,29 @@ def chosen_line(outcome: Outcome, monitor: str) -> str:
 def write_report(
     folder: Path, network: Network, task: Task, recipe: Recipe, *, metrics: Mapping[str, Any],
     plan: list[dict[str, str]], notes: Sequence[str], leaks: str | None, chosen: str, stopped: bool,
-    measured: bool,
+    measured: bool, examples: Examples, told: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:  # fmt: skip
-    """Writes report.md of a run; the arguments are those of `report`."""
+    """Writes report.md, report.html and the model's card into a run folder in which all else is written.
+
+    `told` holds of each measured part the rows of its examples and the answers; the others are those of `report`.
+    """
+    title = f"{network.id} on {_name(recipe.data.source)}"
+    repeat = ["finetune", "fit", "--recipe", str(folder / RECIPE)]
     text = report(
-        title=f"{network.id} on {_name(recipe.data.source)}", metrics=metrics, primary=task.metrics[0], plan=plan,
-        notes=notes, chosen=chosen, versions=versions(),
-        curves=write_curves(folder), repeat=["finetune", "fit", "--recipe", str(folder / RECIPE)], stopped=stopped,
-        leaks=leaks, measured=measured,
+        title=title, metrics=metrics, primary=task.metrics[0], plan=plan, notes=notes, chosen=chosen,
+        versions=versions(), curves=write_curves(folder), repeat=repeat, stopped=stopped, leaks=leaks,
+        measured=measured,
     )  # fmt: skip
     with replacing(folder / REPORT) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    story = {"title": title, "primary": task.metrics[0], "chosen": chosen, "leaks": leaks, "stopped": stopped,
+             "measured": measured, "notes": list(notes), "plan": plan, "repeat": repeat,
+             "license": license_of(recipe.model)}  # fmt: skip
+    write_json(folder / STORY, story)
+    # Ctrl-C while pictures are drawn costs the pictures, and not a run whose model is written.
+    with contextlib.suppress(KeyboardInterrupt):
+        write_worst(folder, network, task, examples, told, maps="folds" not in metrics)
+        write_pages(folder)
 
 
 def _name(source: Any) -> str:

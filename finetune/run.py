@@ -22,15 +22,14 @@ from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .gain import gain_line
 from .gather import Material, gather, write_recipe
-from .measured import judge_transfer
+from .measured import judge_transfer, tell
 from .model import Model, own
 from .models.network import Network
 from .predict import answers
 from .predictions import write_predictions
 from .recipe import Recipe
 from .record import choice, chosen_line, facts, fingerprint, write_report
-from .report.printed import Talk, metrics_table, plan_table
-from .report.told import told_lines
+from .report.printed import Talk, plan_table
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
@@ -45,6 +44,7 @@ from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
 if TYPE_CHECKING:
     from .training.budget import Budget
+    from .training.teaching import Teacher
 
 T = TypeVar("T")
 UNMEASURED = "The run was stopped before all its parts were measured: the weights are those that were chosen."
@@ -182,18 +182,8 @@ def learn(
     held, answer = found or (lesson.validation[:0], np.zeros((0, task.labels.num_outputs)))
     outcome = replace(outcome, stopped=outcome.stopped or found is None)
     if splits.refit and not outcome.stopped:
-        talk.say("  once more on training and validation pictures together, to the length that was chosen")
-        network.load_state_dict(start)
-        final, again = None, replace(around, callbacks=(), budget=None)
-        with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
-            final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
-                             teacher=material.teacher, prefix="final-")  # fmt: skip
-        if final is None or final.stopped:
-            # Half of a final fit is none: the weights that validation chose are whole.
-            load_offer(network, outcome.chosen)
-            outcome = replace(outcome, stopped=True)
-        else:
-            judged = final
+        final = _once_more(network, task, lesson, plan, outcome, around, start, material.teacher, talk)
+        judged, outcome = final or outcome, replace(outcome, stopped=final is None)
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
@@ -205,9 +195,9 @@ def learn(
         told["test"] = (test, seen)
     verdict = judge_transfer(
         network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
-        seed=recipe.plan.seed,
+        options=options, by=recipe.data.by, sampler=recipe.plan.sampler, seed=recipe.plan.seed,
     )  # fmt: skip
-    metrics = verdict.metrics
+    metrics, notes = verdict.metrics, (*notes, *verdict.notes)
     measured = found is not None and (seen is not None or not len(test))
     outcome = replace(outcome, stopped=outcome.stopped or not measured)
     notes = notes if measured else (*notes, UNMEASURED)
@@ -220,24 +210,40 @@ def learn(
     if examples.generated:
         metrics["generated"] = True
     known = facts(recipe, network, examples, splits)
-    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped}
+    known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped,
+              "decisions": verdict.decisions.to_dict()}  # fmt: skip
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
     write_predictions(folder, verdict.predictions)
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
+                 examples=examples, told=told,
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()
-    if not measured:
-        talk.say(f"  {UNMEASURED}")
-    talk.show(metrics_table(metrics))
-    for line in told_lines(metrics, task.metrics[0]):
-        talk.say(f"  {line}")
+    tell(talk, task, verdict, before=[] if measured else [UNMEASURED])
     model = Model(
         network=network.eval(), task=task, folder=folder, metrics=metrics, facts=known, stopped=outcome.stopped
     )
     return Learned(model=model, plan=rows, held=held, answer=answer, phases=outcome.phases)
+
+
+def _once_more(
+    network: Network, task: Task, lesson: Lesson, plan: Plan, outcome: Outcome, around: Surroundings,
+    start: Mapping[str, torch.Tensor], teacher: Teacher | None, talk: Talk,
+) -> Outcome | None:  # fmt: skip
+    """The final fit on training and validation; None where the user stopped it, with the weights from before."""
+    talk.say("  once more on training and validation pictures together, to the length that was chosen")
+    network.load_state_dict(start)
+    final, again = None, replace(around, callbacks=(), budget=None)
+    with contextlib.suppress(KeyboardInterrupt):  # before any of its phases had weights to offer
+        final = transfer(network, task, whole(lesson), plan, outcome.phases, again, say=talk.say, like=outcome,
+                         teacher=teacher, prefix="final-")  # fmt: skip
+    if final is not None and not final.stopped:
+        return final
+    # Half of a final fit is none: the weights that validation chose are whole.
+    load_offer(network, outcome.chosen)
+    return None
 
 
 def _budget(plan: Plan, splits: Splits, until: float | None) -> Budget | None:

@@ -48,10 +48,24 @@ def parsed(words: dict[str, Any]) -> dict[str, Any]:
         out["sizes"] = tuple(_number("sizes", part, int) for part in out["sizes"].split(","))
     if isinstance(out.get("milestones"), str):
         out["milestones"] = tuple(_number("milestones", part, float) for part in out["milestones"].split(","))
-    if isinstance(out.get("scale"), str):
-        out["scale"] = tuple(out["scale"].split(","))
+    for name in ("scale", "by", "log"):
+        if isinstance(out.get(name), str):
+            out[name] = tuple(out[name].split(","))
     out |= {flag: None for flag in FLAGS if out.get(flag) is False}
     return out
+
+
+def shares(texts: Sequence[str]) -> dict[str, float]:
+    """Names with a number each: "melanoma=0.02,nevus=0.9".
+
+    Raises:
+        ConfigError: A text that is no such list.
+    """
+    found = [_pair(text) for several in texts for text in several.split(",")]
+    odd = [name for name, value in found if isinstance(value, bool) or not isinstance(value, int | float)]
+    if odd:
+        raise ConfigError(f"--prior takes a share of each class: melanoma=0.02. Got no number for {odd[0]}.")
+    return {name: float(value) for name, value in found}
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:

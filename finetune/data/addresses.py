@@ -50,7 +50,7 @@ def stretch_of(file: str, start: int, size: int, name: str) -> str:
 
 def is_remote(source: object) -> bool:
     """Says whether a source is a URL: `https://...`, `s3://...`."""
-    return isinstance(source, str) and _REMOTE.match(source) is not None
+    return isinstance(source, str) and "://" in source and _REMOTE.match(source) is not None
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .steps import Blur, Choose, Crop, Elastic, Erase, Flip, Jitter, Light, Mirror, Move, Step
+from .steps import Blur, Choose, Crop, Elastic, Erase, Flip, Jitter, Light, Mirror, Move, Step, Turn
 
 Size = tuple[int, int]
 Matrix = tuple[float, float, float, float, float, float]
@@ -70,6 +70,8 @@ def _draw(step: Step, random: Random, seed: int, size: Size, channels: int) -> I
             yield Operation("warp", (_moved(step, random, size), step.border))
         case Elastic():
             yield Operation("elastic", (random.getrandbits(32), step.alpha, step.sigma))
+        case Turn():
+            yield Operation("warp", (_turned(random.uniform(0, 2 * math.pi), size), "edge"))
         case Blur():
             yield Operation("blur", (random.uniform(0.1, step.sigma),))
         case Erase():
@@ -123,6 +125,17 @@ def _moved(step: Move, random: Random, size: Size) -> Matrix:
     # Scaled, then turned, then slanted.
     a, b, d, e = c * scales[0], s * scales[1], -s * scales[0], c * scales[1]
     return _about_centre(a + slants[0] * d, b + slants[0] * e, d + slants[1] * a, e + slants[1] * b, size, right, down)
+
+
+def _turned(angle: float, size: Size) -> Matrix:
+    """Turned, and enlarged until the largest upright box inside fills the picture."""
+    height, width = size[0] - 1, size[1] - 1
+    across, along = abs(math.cos(angle)), abs(math.sin(angle))
+    # A sixteenth of a pixel within the rim, since engines round places to fractions of one.
+    margin = 1 + 1 / (8 * min(size))
+    grown = margin * max((width * across + height * along) / width, (width * along + height * across) / height)
+    c, s = grown * math.cos(angle), grown * math.sin(angle)
+    return _about_centre(c, s, -s, c, size)
 
 
 def _about_centre(a: float, b: float, d: float, e: float, size: Size, right: float = 0, down: float = 0) -> Matrix:

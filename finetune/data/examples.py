@@ -272,8 +272,12 @@ def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if not again.any():
         return table, []
     columns = ["target", "group", "split"]
+
+    def told(values: list[str]) -> str:
+        return listing(values) if len(values) > 3 else " and ".join(values)
+
     odd = [
-        f"{name} ({' and '.join(str(value) for value in rows[column].drop_duplicates())})"
+        f"{name} ({told([str(value) for value in rows[column].drop_duplicates()])})"
         for name, rows in table[again].groupby("id", sort=False)
         for column in columns
         if rows[column].map(str).nunique() > 1

@@ -51,7 +51,8 @@ def generated_picture(kind: int, *, seed: int = 0, side: int = 48) -> np.ndarray
     along = np.cos(angle) * x + np.sin(angle) * y
     wave = np.sin(2 * np.pi * along / period + phase)
     if kind % 3 == 1:
-        wave = np.sin(2 * np.pi * np.hypot(x - 24, y - 24) / period + phase)
+        across, down = rng.uniform(-10, 58, 2)
+        wave = np.sin(2 * np.pi * np.hypot(x - across, y - down) / period + phase)
     elif kind % 3 == 2:
         wave = np.sign(wave * np.sin(2 * np.pi * (np.cos(angle) * y - np.sin(angle) * x) / period + phase))
     colour = own.uniform(0.4, 1, 3)
@@ -59,7 +60,7 @@ def generated_picture(kind: int, *, seed: int = 0, side: int = 48) -> np.ndarray
     level = np.full((side, side), rng.uniform(105, 150))
     for _ in range(3):
         turn, shift = rng.uniform(0, 2 * np.pi, 2)
-        level += 18 * np.sin((np.cos(turn) * x + np.sin(turn) * y) * rng.uniform(0.08, 0.2) + shift)
+        level += 22 * np.sin((np.cos(turn) * x + np.sin(turn) * y) * rng.uniform(0.08, 0.2) + shift)
     noisy = level[..., None] + 50 * wave[..., None] * colour + rng.normal(0, 12, (side, side, 3))
     picture: np.ndarray = np.clip(noisy, 0, 255).astype(np.uint8)
     return picture

@@ -48,6 +48,8 @@ class Data:
         copies: Which pictures count as copies of each other, and stay on one side: "find" looks for changed ones too
             (encoded again, resized, mirrored, turned, cut), "exact" compares pixels alone, "ignore" does not look.
         allow_leaks: Goes on where pictures on two sides of the split give each other away, and says so.
+        by: Columns by whose values figures are told apart: site, device, age, ...; "size" and "brightness" are known of
+            every picture.
 
     Raises:
         ConfigError: All that is wrong, at once.
@@ -74,8 +76,10 @@ class Data:
     folds: int | None = None
     copies: Literal["find", "exact", "ignore"] = "find"
     allow_leaks: bool = False
+    by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "by", (self.by,) if isinstance(self.by, str) else tuple(self.by))
         wrong = []
         for name in ("label_from", "group_from"):
             pattern = getattr(self, name)

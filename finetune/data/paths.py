@@ -16,6 +16,20 @@ from .listings import is_picture
 Names = dict[str, list[str]]
 
 
+class _Folder:
+    """The files of a folder: by their names, and by names that mean the same, which few tables need."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.exact = set(names)
+        self._names = names
+        self._similar: Names | None = None
+
+    def similar(self, name: str) -> list[str]:
+        if self._similar is None:
+            self._similar = _by_name(self._names)
+        return self._similar.get(name.lower(), [])
+
+
 class Located(NamedTuple):
     """Pictures that a table names: the id and the absolute path of each, and notes."""
 
@@ -62,15 +76,23 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
             f"Expected paths relative to that folder: give another one as root, or remove these rows."
         )
     start = f"{index.root}{os.sep}"
-    ids = [
-        printable(source) if is_remote(source) else Path(source.removeprefix(start)).as_posix() for source in sources
-    ]
+    ids = [_id(source, start) for source in sources]
     notes = [f"{index.searched} pictures were found by name under {index.root}."] if index.searched else []
     notes += [links.strip()] if links else []
     return Located(ids, sources, notes)
 
 
+def _id(source: str, start: str) -> str:
+    if is_remote(source):
+        return printable(source)
+    inside = source.removeprefix(start)
+    # What stands behind a file's name, of a frame or of a member, is not normalised yet.
+    return Path(inside).as_posix() if "#" in inside else inside.replace(os.sep, "/")
+
+
 def _source(value: str, index: _Index) -> str | None:
+    if "#" not in value:
+        return index.find(value)
     address = parse_address(value)
     behind = value[len(address.file) :]
     if address.start is not None:
@@ -102,20 +124,21 @@ class _Index:
         self.several: list[str] = []
         self.outside: list[str] = []
         self._real = os.path.realpath(self.root)
-        self._folders: dict[str, tuple[set[str], Names]] = {}
+        self._folders: dict[str, _Folder] = {}
         self._under: Names | None = None
 
     def find(self, value: str) -> str | None:
         if not value:
             return None
-        for form in dict.fromkeys((value, value.replace("\\", "/"))):
-            folder, name = os.path.split(os.path.normpath(Path(self.root) / form))
-            exact, similar = self._listed(folder)
-            if name in exact:
-                return str(Path(folder) / name)
-            one = self._one(similar.get(name.lower(), []), value)
+        forms = (value, value.replace("\\", "/")) if "\\" in value else (value,)
+        for form in forms:
+            folder, name = os.path.split(os.path.normpath(os.path.join(self.root, form)))  # noqa: PTH118  # a million
+            listed = self._listed(folder)
+            if name in listed.exact:
+                return os.path.join(folder, name)  # noqa: PTH118
+            one = self._one(listed.similar(name), value)
             if one:
-                return str(Path(folder) / one)
+                return os.path.join(folder, one)  # noqa: PTH118
         if not self.search:
             return None
         one = self._one(self._anywhere().get(PurePosixPath(value.replace("\\", "/")).name.lower(), []), value)
@@ -127,7 +150,7 @@ class _Index:
             self.several.append(f"{value!r} ({listing(found)})")
         return found[0] if len(found) == 1 else None
 
-    def _listed(self, folder: str) -> tuple[set[str], Names]:
+    def _listed(self, folder: str) -> _Folder:
         if folder not in self._folders:
             try:
                 with os.scandir(folder) as entries:
@@ -136,7 +159,7 @@ class _Index:
                     names = []
             except OSError:
                 names = []
-            self._folders[folder] = set(names), _by_name(names)
+            self._folders[folder] = _Folder(names)
         return self._folders[folder]
 
     def _out(self, path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ConfigError, nearest
-from .steps import CHANGES, Blur, Choose, Crop, Elastic, Erase, Flip, Jitter, Light, Mirror, Move, Step, changes
+from .steps import CHANGES, Blur, Choose, Crop, Elastic, Erase, Flip, Jitter, Light, Mirror, Move, Step, Turn, changes
 
 ENGINES = ("albumentations", "torchvision")
 """The libraries that can do it."""
@@ -82,6 +82,11 @@ POLICIES = {
         "Skin, cells, tissue, satellites: mirror and flip, turns up to 20 degrees, crop of 80 % or more, a little "
         "light; colours keep their hue. Not where left and right differ in meaning, as in a chest.",
         (Crop(scale=0.8), Mirror(), Flip(), Move(turn=20, border="reflect", p=0.7), Light(light=0.1, p=0.7)),
+    ),
+    "any-angle": Policy(
+        "Skin, cells, satellites: turns by any angle, of which the largest upright box inside is kept, mirror and "
+        "flip; light and colour stay (Esteva et al. 2017).",
+        (Turn(), Mirror(), Flip()),
     ),
     "digits": Policy(
         "Digits, letters, signs: nothing is mirrored or recoloured; turns up to 10 degrees, small slants and shifts, "

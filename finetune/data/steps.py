@@ -102,6 +102,16 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A rotation by any angle, of which the largest upright box of the picture's own proportions inside is kept.
+
+    Nothing from outside the picture is seen, and so nothing marks what was turned (Esteva et al. 2017).
+    """
+
+    p: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Elastic:
     """Small shifts that differ from place to place and are alike nearby (Simard et al. 2003).
 
@@ -163,7 +173,7 @@ class Choose:
     p: float = 1.0
 
 
-Step = Crop | Mirror | Flip | Jitter | Light | Move | Elastic | Blur | Erase | Choose
+Step = Crop | Mirror | Flip | Jitter | Light | Move | Turn | Elastic | Blur | Erase | Choose
 
 
 def changes(step: Step) -> frozenset[str]:
@@ -184,6 +194,8 @@ def changes(step: Step) -> frozenset[str]:
             corner = (math.cos(math.radians(step.turn)) + math.sin(math.radians(step.turn)) - 1) / 2
             lost = step.scale / 2 + step.shift + corner + math.tan(math.radians(step.slant)) / 2
             does = {"turn": step.turn > 5, "bend": step.slant > 0, "crop": lost > 0.1}
+        case Turn():
+            return frozenset({"turn", "quarter", "crop"})
         case Elastic():
             return frozenset({"bend", "crop"})
         case Blur():

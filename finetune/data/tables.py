@@ -182,8 +182,10 @@ def list_table(
     return Listing(
         ids=located.ids,
         sources=located.sources,
-        cells=_cells(table, targets),
-        groups=[cell_text(cell) or None for cell in table[data.group]] if data.group else [None] * len(table),
+        cells=_once_each(_cells(table, targets)),
+        groups=_once_each([cell_text(cell) or None for cell in table[data.group]])
+        if data.group
+        else [None] * len(table),
         splits=[cell_text(cell) for cell in table[data.split]] if data.split else [None] * len(table),
         extra=table.drop(columns=list(used)),
         notes=[*notes, *located.notes],
@@ -260,6 +262,12 @@ def _cells(table: pd.DataFrame, targets: list[str]) -> list[Any]:
             )
         marks.append([values[text] for text in texts])
     return [tuple(name for name, mark in zip(targets, row, strict=True) if mark) for row in zip(*marks, strict=True)]
+
+
+def _once_each(values: list[Any]) -> list[Any]:
+    """The same, with one object for equal values: a million rows of few classes else hold a million texts."""
+    known: dict[Any, Any] = {}
+    return [known.setdefault(value, value) for value in values]
 
 
 def as_cell(cell: Any) -> Any:

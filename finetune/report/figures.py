@@ -80,7 +80,7 @@ def draw_sheet(
 
     Raises:
         ConfigError: Nothing to draw.
-        FinetuneError: matplotlib is not installed, or the file cannot be written.
+        FinetuneError: The file cannot be written.
     """
     columns = max((len(row) for row in rows), default=0)
     if not columns:
@@ -127,7 +127,7 @@ def draw_plots(
 
     Raises:
         ConfigError: Nothing to draw.
-        FinetuneError: matplotlib is not installed, or the file cannot be written.
+        FinetuneError: The file cannot be written.
     """
     if not plots:
         raise ConfigError(f"There is nothing to draw for {file}. Expected one plot at least.")
@@ -188,13 +188,9 @@ def _curves(axes: Any, plot: Plot) -> None:
 
 def _figure(width: float, height: float) -> Any:
     """A figure of so many pixels; pyplot is left alone, for it would keep every figure and ask for a display."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise FinetuneError(
-            "Drawing needs matplotlib, which is not installed. Install it with: pip install 'finetune[figures]'"
-        ) from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import listing
-from .printed import measured_parts
+from .printed import cells, measured_parts
 
 MOST_SHOWN = 30
 """Classes that a table in the terminal has; metrics.json has them all."""
@@ -30,6 +30,16 @@ def classes_table(classes: Mapping[str, Mapping[str, Any]], part: str) -> Table:
     return table
 
 
+def slices_table(found: Sequence[Mapping[str, Any]], metric: str, part: str) -> Table:
+    """One metric of each slice with its interval."""
+    table = Table(title=f"{metric} on {part}", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in ("by", "value", metric, "95 % interval", "n"):
+        table.add_column(name, justify="right" if name in (metric, "n") else "left", overflow="fold")
+    for one in found:
+        table.add_row(Text(one["by"]), Text(one["value"]), *cells(one["metrics"][metric]))
+    return table
+
+
 def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     """What there is to say beside the figures, a sentence each.
 
@@ -40,6 +50,13 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     lines = []
     for part in measured_parts(metrics):
         lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
+        lines += _of_decisions(metrics, part)
+    if (worst := metrics.get("worst_slice")) is not None:
+        whole = metrics[worst["part"]][worst["metric"]]
+        lines.append(
+            f"The worst slice of {worst['part']} is {worst['by']} {worst['value']}: {worst['metric']} "
+            f"{quoted(worst['figure'])} of {worst['n']} examples, {quoted(whole)} over all."
+        )
     return lines
 
 
@@ -75,3 +92,27 @@ def _of_undefined(metrics: Mapping[str, Any], part: str) -> list[str]:
         f"On {part} auroc and auprc are means over {whole - len(names)} of {whole} classes: of {listing(names, 10)} it "
         "holds one value only."
     ]
+
+
+def _of_decisions(metrics: Mapping[str, Any], part: str) -> list[str]:
+    """What calibration, thresholds and sets give on a part."""
+    lines = []
+    found = metrics.get("calibration", {}).get(part)
+    if found is not None:
+        error, heat = quoted(found["ece_before"]), found["temperature"]
+        how = error if heat == 1 else f"{error}; a temperature of {heat:.3g} makes it {quoted(found['ece_after'])}"
+        lines.append(f"Expected calibration error on {part}: {how}.")
+    for name, at in metrics.get("operating", {}).get(part, {}).items():
+        rates = ", ".join(f"{rate} {quoted(at[rate])}" for rate in ("sensitivity", "specificity", "precision"))
+        lines.append(f"{at['asked']}, {name} from {at['threshold']:.4g} on: {rates} on {part}.")
+    sets = metrics.get("conformal", {}).get(part)
+    if sets is not None and "size" in sets:
+        lines.append(
+            f"Sets for {sets['asked']:.0%}: they hold the class in {quoted(sets['coverage'])} of {part}, have "
+            f"{quoted(sets['size'])} classes; {quoted(sets['abstained'])} are abstained from, of the others "
+            f"{quoted(sets['accuracy'])} are right."
+        )
+    elif sets is not None:
+        width = "no bound" if sets["width"] is None else f"a width of {sets['width']:.4g}"
+        lines.append(f"Intervals for {sets['asked']:.0%} hold {quoted(sets['coverage'])} of {part}, with {width}.")
+    return lines

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError, nearest
+from .operate import Operate
 
 if TYPE_CHECKING:
     from ..data.labels import Labels
@@ -34,6 +35,9 @@ class Classify:
         focal_gamma: Power of (1 - p) in the focal loss, 0 or more; 0 is cross-entropy.
         scale: The classes from the lowest to the highest, where they are levels: for kappa with quadratic weights. Of
             names that are whole numbers it is known.
+        operate: The point at which one class is answered, "[CLASS:]sensitivity>=0.95" say, or specificity, precision or
+            recall: its threshold is fitted on held-out examples. Of two classes the second is meant.
+        coverage: Share of right classes that sets of classes are to hold (conformal prediction), in (0, 1).
     """
 
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None
@@ -41,11 +45,14 @@ class Classify:
     loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax"] = "cross-entropy"
     focal_gamma: float = 2.0
     scale: tuple[str, ...] | None = None
+    operate: str | None = None
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", tuple(self.scale))  # a list as JSON has it
         wrong = [*_class_weight(self.class_weight), *_loss(self.loss, CLASS_LOSSES), *_gamma(self.focal_gamma)]
+        wrong += [*_operate(self.operate), *_coverage(self.coverage)]
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be from 0 to below 1. Got {self.label_smoothing}.")
         if self.loss in ADJUSTED and isinstance(self.class_weight, str):
@@ -60,6 +67,8 @@ class Classify:
         """The task for these labels; `targets` are the training part's, for the frequencies of the classes."""
         from .classify import ClassifyTask
 
+        if self.operate is not None:
+            Operate.parse(self.operate).positives(labels.names, several=False)
         return ClassifyTask.of(self, labels, targets)
 
     def checked_scale(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -100,14 +109,17 @@ class Tag:
             matters less; "asymmetric" (Ben-Baruch et al. 2021, arXiv 2009.14119, with powers of 0 and 4 and a margin
             of 0.05), to which easy negatives matter hardly or not at all.
         focal_gamma: Power of (1 - p) in the focal loss, 0 or more; 0 is cross-entropy.
+        operate: The point at which each label, or one that is named, is answered: see `Classify`.
     """
 
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None
     loss: Literal["cross-entropy", "focal", "asymmetric"] = "cross-entropy"
     focal_gamma: float = 2.0
+    operate: str | None = None
 
     def __post_init__(self) -> None:
         wrong = [*_class_weight(self.class_weight), *_loss(self.loss, TAG_LOSSES), *_gamma(self.focal_gamma)]
+        wrong += _operate(self.operate)
         if wrong:
             raise ConfigError("\n".join(wrong))
 
@@ -115,6 +127,8 @@ class Tag:
         """The task for these labels; `targets` are the training part's, for the frequencies of the labels."""
         from .tag import TagTask
 
+        if self.operate is not None:
+            Operate.parse(self.operate).positives(labels.names, several=True)
         return TagTask.of(self, labels, targets)
 
     @property
@@ -134,12 +148,14 @@ class Regress:
 
     Args:
         loss: "mse", or "huber" where some targets are far off (quadratic up to one standard deviation).
+        coverage: Share of right numbers that an interval around the answer is to hold, in (0, 1): conformal prediction.
     """
 
     loss: Literal["mse", "huber"] = "mse"
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
-        if wrong := _loss(self.loss, NUMBER_LOSSES):
+        if wrong := [*_loss(self.loss, NUMBER_LOSSES), *_coverage(self.coverage)]:
             raise ConfigError("\n".join(wrong))
 
     def build(self, labels: Labels, targets: Sequence[Any]) -> Task:
@@ -177,6 +193,19 @@ def _loss(loss: str, known: tuple[str, ...]) -> list[str]:
 
 def _gamma(gamma: float) -> list[str]:
     return [] if 0 <= gamma < float("inf") else [f"focal_gamma must be 0 or more. Got {gamma}."]
+
+
+def _operate(text: str | None) -> list[str]:
+    try:
+        if text is not None:
+            Operate.parse(text)
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _coverage(share: float | None) -> list[str]:
+    return [] if share is None or 0 < share < 1 else [f"coverage must be above 0 and below 1. Got {share}."]
 
 
 def _summary(loss: str, gamma: float, weight: object, more: list[str]) -> str:

@@ -23,6 +23,11 @@ def mean(values: Floats, counts: Floats) -> Floats:
     return averages
 
 
+def share(part: NDArray[np.bool_], whole: NDArray[np.bool_], counts: Floats) -> Floats:
+    """How much of (N,) `whole` is in `part` in each resample, (B,); NaN where none of it was drawn."""
+    return _ratio(counts @ part.astype(np.float64), counts @ whole.astype(np.float64))
+
+
 def class_sums(target: NDArray[np.int64], given: NDArray[np.int64], classes: int, counts: Floats) -> tuple[Floats, ...]:
     """How often each class was right, was true and was given in each resample: three arrays (B, K)."""
     rows = np.arange(len(target))

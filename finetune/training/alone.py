@@ -98,7 +98,7 @@ class LoneLearner(Learner):
     ) -> None:
         """Clips as the Trainer says, else as the plan does."""
         most = self.plan.gradient_clip or None if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, most, gradient_clip_algorithm)
+        super().configure_gradient_clipping(optimizer, most, gradient_clip_algorithm)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the logits of a batch."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,6 +19,7 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
 from .freeze import learning_stages
+from .memory import peak_bytes
 from .offers import Surroundings
 from .phase import Phase
 from .plan import Plan
@@ -109,7 +107,7 @@ def take_steps(
         torch.zeros(plan.batch, network.spec.in_chans, *side, dtype=torch.uint8),
         torch.from_numpy(np.repeat(targets[:1], plan.batch, axis=0)), torch.arange(plan.batch),
     )  # fmt: skip
-    clock, program = _Clock(), _height(around)
+    clock, program = _Clock(), peak_bytes(around.machine.accelerator)
     rate: Any = 1e-6 if phase.lr == "auto" else phase.lr
     trial = Trial(
         network=network, task=task, phase=replace(phase, lr=rate, teacher=0.0), plan=replace(plan, compile=False),
@@ -119,8 +117,9 @@ def take_steps(
     loader: Any = DataLoader([batch] * steps, batch_size=None)  # type: ignore[arg-type]
     trial.run(loader, steps=steps, callbacks=[clock])
     on_cpu = around.machine.accelerator == "cpu"
+    height = peak_bytes(around.machine.accelerator)
     return Taken(
-        seconds=median(np.diff(clock.times)[WARM - 1 :]), memory=_height(around), program=program if on_cpu else 0,
+        seconds=median(np.diff(clock.times)[WARM - 1 :]), memory=height, program=program if on_cpu else 0,
         gradients=gradient_bytes(network, learning, plan),
     )  # fmt: skip
 
@@ -151,15 +150,3 @@ def _told(there: Connection, *what: Any) -> None:
         found = str(error).partition("\n")[0] or type(error).__name__
     there.send(found)
     there.close()
-
-
-def _height(around: Surroundings) -> int:
-    """Bytes at the height so far."""
-    if around.machine.accelerator == "cuda":
-        return torch.cuda.max_memory_allocated()
-    # Not getrusage where there is better: what it says counts the process from which this one was started.
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -23,7 +23,7 @@ def faults(plan: Plan) -> list[str]:
 
 
 def _names(plan: Plan) -> list[str]:
-    from .plan import CACHES, ON_NAN, POLICIES, PRECISIONS, SAMPLERS, SETTLES
+    from .plan import CACHES, LOGS, ON_NAN, POLICIES, PRECISIONS, SAMPLERS, SETTLES
 
     known = {
         "method": ("auto", *METHODS), "augment": POLICIES, "augment_engine": ENGINES, "precision": PRECISIONS,
@@ -31,7 +31,11 @@ def _names(plan: Plan) -> list[str]:
         "optimizer": ("auto", *OPTIMIZERS), "norms": ("auto", "frozen", "train"),
         "mirror_target": ("keep", "negate"), "on_nan": ON_NAN,
     }  # fmt: skip
-    wrong = []
+    wrong = [
+        f'log takes no "{name}". Expected some of {", ".join(LOGS)}.' + nearest(str(name), LOGS)
+        for name in plan.log
+        if name not in LOGS
+    ]
     for name, names in known.items():
         value = getattr(plan, name)
         if value not in names:

@@ -66,6 +66,7 @@ class Learner(L.LightningModule):
         self._now: tuple[int, Batch, Tensor] | None = None
         self._late: list[tuple[int, Batch, Tensor]] = []
         self._rates: list[float] = []
+        self.gradient_norm = torch.tensor(torch.nan)
         self._compiled: Callable[[Tensor], Any] | None = None
         self.not_compiled: str | None = None
 
@@ -142,6 +143,7 @@ class Learner(L.LightningModule):
         # each rank holds a part.
         known = self.trainer.precision not in ("16-mixed", "16-true") and type(self.trainer.strategy) in _WHOLE
         norm = torch.nn.utils.get_total_norm(gradients) if gradients and known else None
+        self.gradient_norm = torch.full_like(loss, torch.nan) if norm is None else norm
         if not self.stops:
             return norm
         sound = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from ..data.loaders import cpu_count
 from ..errors import ConfigError, nearest
 from ..features import device_for
+from .place import Place, place
 from .plan import Plan
 
 
@@ -46,6 +46,8 @@ class Machine:
             ConfigError: Devices, nodes or a strategy that cannot be had here.
         """
         accelerator = device_for(plan.accelerator).type
+        launched = place()
+        plan = plan if launched is None else _as_launched(plan, launched, accelerator)
         devices = _devices(plan.devices, accelerator)
         count = devices if isinstance(devices, int) else len(devices)
         world_size = count * plan.num_nodes
@@ -62,7 +64,8 @@ class Machine:
             workers = suitable_workers(cpu_count() // count, accelerator)
         return cls(
             accelerator=accelerator, devices=devices, num_nodes=plan.num_nodes, world_size=world_size,
-            strategy=_strategy(plan.strategy, world_size), precision=precision, workers=workers,
+            strategy=_strategy(plan.strategy, world_size, launched=launched is not None), precision=precision,
+            workers=workers,
         )  # fmt: skip
 
     def trainer_words(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class Machine:
             "num_nodes": self.num_nodes,
             "strategy": self.strategy,
             "precision": self.precision,
+            **({"plugins": [_by_itself()]} if self.world_size == 1 and place() is not None else {}),
         }
 
     def recorded(self, plan: Plan) -> Plan:
@@ -157,11 +161,10 @@ def _check(plan: Plan, accelerator: str, count: int) -> None:
         wrong.append(f"--devices names what this machine does not have: it has 0 to {have - 1}. Got {plan.devices!r}.")
     elif count > have:
         wrong.append(f"{count} devices were asked for, and this machine has {have}. Say --devices {have}, or auto.")
-    if plan.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Each process of a launcher would read, split and write for itself.
+    if plan.num_nodes > 1 and place() is None:
         wrong.append(
-            "Several nodes, and processes that torchrun or the like has started, are not supported yet. "
-            "On one machine --devices N starts the processes by itself."
+            f"{plan.num_nodes} nodes were asked for, and nobody has started processes on them. Start the same command "
+            "on each with torchrun or srun, as docs/cluster shows; on one machine --devices N starts them by itself."
         )
     if plan.strategy != "auto":
         from lightning.pytorch.strategies import StrategyRegistry
@@ -173,6 +176,29 @@ def _check(plan: Plan, accelerator: str, count: int) -> None:
         raise ConfigError("\n".join(wrong))
 
 
+def _by_itself() -> Any:
+    """What tells Lightning that a fit of one process is none of those that a launcher has started."""
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+    return LightningEnvironment()
+
+
+def _as_launched(plan: Plan, launched: Place, accelerator: str) -> Plan:
+    """The plan with as many devices and nodes as the launcher has started processes for.
+
+    Raises:
+        ConfigError: Others were asked for.
+    """
+    asked = _devices(plan.devices, accelerator) if plan.devices != "auto" else launched.local_size
+    count = asked if isinstance(asked, int) else len(asked)
+    if count != launched.local_size or plan.num_nodes not in (1, launched.num_nodes):
+        raise ConfigError(
+            f"{launched.local_size} processes were started on each of {launched.num_nodes} machines, one a device. "
+            f"Got devices={plan.devices!r} and num_nodes={plan.num_nodes}: leave them out, or say the same."
+        )
+    return replace(plan, devices=launched.local_size, num_nodes=launched.num_nodes)
+
+
 def _devices(devices: int | str | tuple[int, ...], accelerator: str) -> int | tuple[int, ...]:
     if isinstance(devices, str):
         if devices != "auto":
@@ -181,7 +207,7 @@ def _devices(devices: int | str | tuple[int, ...], accelerator: str) -> int | tu
     return devices
 
 
-def _strategy(strategy: str, world_size: int) -> str:
+def _strategy(strategy: str, world_size: int, *, launched: bool) -> str:
     """One process a device, started by Lightning from this one.
 
     Lightning's own "ddp" starts its ranks by running the whole command again, once a device: every one of them would
@@ -189,6 +215,8 @@ def _strategy(strategy: str, world_size: int) -> str:
     """
     if world_size == 1:
         return "auto" if strategy.startswith("ddp") else strategy
+    if launched:  # the ranks are there already
+        return "ddp" if strategy == "auto" else strategy.replace("ddp_spawn", "ddp", 1)
     if strategy == "auto":
         return "ddp_spawn"
     plain = strategy == "ddp" or strategy.startswith("ddp_find_unused")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,6 +142,22 @@ def step_of(
         network=network, task=task, phase=replace(phase, lr=lr, teacher=0.0), plan=replace(plan, compile=False),
         around=around, learning=learning_stages(network, network.stages, phase.learns, added), seed=plan.seed,
     ).run(DataLoader([batch, batch], batch_size=None), steps=2)  # type: ignore[arg-type]  # fmt: skip
+
+
+def peak_bytes(accelerator: str) -> int:
+    """Bytes at the height so far: allocated on an accelerator, of the whole process on a CPU.
+
+    Args:
+        accelerator: "cpu", "cuda", ...
+    """
+    if accelerator == "cuda":
+        return torch.cuda.max_memory_allocated()
+    # Not getrusage where there is better: what it says counts the process from which this one was started.
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _release() -> None:

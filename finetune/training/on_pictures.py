@@ -73,7 +73,9 @@ def fit_on_pictures(
     from ..models.adapters import add_lora, merge_lora
     from ..models.recompute import recomputed
     from .learner import Learner
+    from .loggers import chosen
     from .memory import memory_told
+    from .metered import Metered
     from .phases import fit_phase
     from .rollback import rolled_back
 
@@ -104,6 +106,8 @@ def fit_on_pictures(
             place = standing_of(around, plan, turn.key(phase), say)
             ran, batches = in_epochs(phase, len(train), accumulate=accumulation(plan, around.machine.world_size))
             stages = [Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning]
+            names = chosen(plan.log)[0]
+            meters = [Metered(around.folder, turn.prefix + phase.name, names)] if names else []
             learner: Any = None
 
             def fit(phase: Phase, standing: Standing) -> tuple[list[Candidate], bool]:
@@ -115,7 +119,7 @@ def fit_on_pictures(
                 return fit_phase(
                     learner, stages, phase, plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
                     data={"train_dataloaders": train, "val_dataloaders": validation}, epochs=turn.epochs,
-                    batches=batches, prefix=turn.prefix, watchers=watchers, standing=standing,
+                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters], standing=standing,
                 )  # fmt: skip
 
             def note(lowered: Phase) -> None:

@@ -9,7 +9,7 @@ from ..data.policies import POLICIES
 from ..errors import ConfigError
 
 SCHEDULES = ("cosine", "one-cycle", "step", "constant")
-OPTIMIZERS = ("sgd", "plain-sgd", "adamw", "lars", "lamb")
+OPTIMIZERS = ("sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class Phase:
             once. "pictures": gradient steps on (augmented) pictures.
         epochs: Passes over the training pictures; 0 on features.
         steps: On pictures: ends the phase after this many steps of the optimizer; 0 leaves it to `epochs`.
-        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, "adamw", or for large
-            minibatches "lars" or "lamb".
+        optimizer: "sgd" with Nesterov's momentum of 0.9, "plain-sgd" without momentum, "adamw", for large
+            minibatches "lars" or "lamb", or "rmsprop" as TensorFlow has it.
         lr: The head's rate at its height; "auto" looks for it by a range test before the phase.
         layer_decay: What the rate is multiplied by from one stage to the next one below, in (0, 1].
         schedule: "cosine": a warm-up and half a cosine down to 0. "one-cycle" (Smith and Topin 2017, arXiv
@@ -51,7 +51,7 @@ class Phase:
     on: Literal["features", "pictures"] = "pictures"
     epochs: int = 0
     steps: int = 0
-    optimizer: Literal["sgd", "plain-sgd", "adamw", "lars", "lamb"] = "sgd"
+    optimizer: Literal["sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop"] = "sgd"
     lr: float | Literal["auto"] = 1e-2
     layer_decay: float = 1.0
     schedule: Literal["cosine", "one-cycle", "step", "constant"] = "cosine"
@@ -91,7 +91,7 @@ class Phase:
             )
         if self.optimizer == "plain-sgd" and self.schedule == "one-cycle":
             wrong.append('one-cycle moves the momentum, which "plain-sgd" does not have. Expected "sgd".')
-        if self.optimizer in ("lars", "lamb") and self.lr == "auto":
+        if self.optimizer in ("lars", "lamb", "rmsprop") and self.lr == "auto":
             wrong.append(f'lr must be a number with "{self.optimizer}", for which no range is known to look in.')
         if self.learns == "adapters" and self.decay_to == "start":
             wrong.append('decay_to must be "zero" for adapters, which start at 0.')

@@ -33,9 +33,11 @@ from .bar import PhaseBar
 from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
 from .clock import seconds
 from .freeze import freeze_except, learning_stages
+from .launched import group
 from .machine import Machine, accumulation, seed_all
 from .offers import Candidate, Surroundings
 from .phase import Phase
+from .place import Place
 from .plan import Plan
 from .pull import PullToStart
 from .rates import module_stages
@@ -117,7 +119,11 @@ def fit_phase(
         callbacks.append(Watch(notes, seconds(plan.rank_timeout), phase.name))
     with quiet_lightning(), forwarded(spawning):
         try:
-            fit_trainer(L.Trainer(**words), module, data)
+            together = group()
+            if together is not None and around.machine.world_size > 1:
+                together.fit(words, module, data)
+            else:
+                fit_trainer(L.Trainer(**words), module, data)
         except KeyboardInterrupt:
             stop.asked = True
         except Exception as error:
@@ -229,6 +235,15 @@ def _refuse_ours(phase: Phase, scaled: bool) -> None:
             f'The phase "{phase.name}" asks for {" and ".join(named)}, which a LightningModule of one\'s own has to do '
             "itself. Expected a method without, lp-ft say; or ft.fit with Backbone.from_module(...)."
         )
+
+
+def trainer_of(words: Mapping[str, Any], place: Place) -> L.Trainer:
+    """A Trainer among processes that a launcher has started."""
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    own = SLURMEnvironment(auto_requeue=False) if place.slurm else TorchElasticEnvironment()
+    return L.Trainer(**{**words, "plugins": [*words.get("plugins", ()), own]})
 
 
 def trainer_words(around: Surroundings, plan: Plan, epochs: int, callbacks: Sequence[Any]) -> dict[str, Any]:

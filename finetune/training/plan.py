@@ -15,6 +15,7 @@ from .phase import Phase
 CACHES = ("auto", "ram", "disk", "off")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", *VARIATIONS)
+LOGS = ("auto", "csv", "tensorboard", "wandb", "mlflow", "none")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 SETTLES = ("interpolate", "best", "last")
 ON_NAN = ("stop", "rollback")
@@ -76,8 +77,9 @@ class Plan:
         zero_gamma: Starts the last normalisation of each residual block at 0, so that a fresh block changes nothing at
             first (Goyal et al. 2017); for random weights alone.
         augment: Policy that varies the training pictures: "light", "standard", "strong", "trivial", "rand", "medical",
-            "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head and the
-            backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the other way.
+            "any-angle", "digits", "elastic", "documents" or "none"; "auto" is "light", "standard" where a fitted head
+            and the backbone move, and for a number "documents", which mirrors nothing: a mirrored road turns the
+            other way.
         augment_engine: The library that does it, "albumentations" or "torchvision"; both draw the same.
         mirror_target: What becomes of a number when its picture is mirrored: "keep", or "negate" for a steering
             angle; "auto" is then "light" for numbers too.
@@ -119,6 +121,8 @@ class Plan:
             named and the run ends, "30m" say.
         on_nan: What becomes of a loss or a gradient that is no number: "stop" ends the run, "rollback" goes back to the
             last checkpoint, or the start of the phase, and on at half the rate, up to three times.
+        log: Where the figures of steps go: "csv" (steps.csv of the run folder), "tensorboard", "wandb", "mlflow" or
+            "none"; "auto" is the table, and TensorBoard where it is installed.
         phases: The phases themselves, instead of a method's.
 
     Raises:
@@ -141,7 +145,7 @@ class Plan:
     batch_size: int | Literal["auto"] = 32
     accumulate: int = 1
     effective_batch: int | None = None
-    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb"] = "auto"
+    optimizer: Literal["auto", "sgd", "plain-sgd", "adamw", "lars", "lamb", "rmsprop"] = "auto"
     lr: float | Literal["auto"] | None = None
     scale_lr: bool = False
     reference_batch: int = 256
@@ -179,6 +183,7 @@ class Plan:
     checkpoint_every: str | float = "10m"
     rank_timeout: str | float = "20m"
     on_nan: Literal["stop", "rollback"] = "stop"
+    log: tuple[str, ...] = ("auto",)
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:

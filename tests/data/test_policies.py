@@ -32,6 +32,7 @@ PROMISED = {
     "trivial": {"flip", "erase"},
     "rand": {"flip", "quarter", "erase"},
     "medical": {"quarter", "bend", "saturation", "hue", "tone", "blur", "erase"},
+    "any-angle": {"bend", "light", "saturation", "hue", "tone", "blur", "erase"},
     "digits": {"mirror", "flip", "quarter", "saturation", "hue", "tone", "blur", "erase"},
     "elastic": {"mirror", "flip", "quarter", "light", "saturation", "hue", "tone", "blur", "erase"},
     "documents": {"mirror", "flip", "turn", "quarter", "bend", "crop", "saturation", "hue", "tone", "erase"},
@@ -94,6 +95,7 @@ def test_what_is_drawn_is_what_a_policy_says_it_does(name):
             seen.add(WORDS[operation])
     seen |= {"turn"} if max(angles) > 5.5 else set()
     seen |= {"quarter"} if max(angles) >= 90 else set()
+    seen |= {"crop"} if name == "any-angle" else set()  # its boxes are looked at in a test of their own
     seen |= {"bend"} if max(slants) > 0.02 else set()
     # Some changes come along with others: what is inverted has another hue, what is turned or slanted loses corners.
     along = ({"hue"} if "tone" in seen else set()) | ({"crop"} if "bend" in seen else set())
@@ -302,3 +304,17 @@ def test_randaugment_does_two_things_and_trivialaugment_one_at_every_strength():
         assert max(map(len, lists)) == count
         strengths = {round(abs(o.values[0] - 1), 4) for one in lists for o in one if o.name == "brightness"}
         assert strengths == {round(0.9 * 9 / 30, 4)} if name == "rand" else len(strengths) > 5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [(48, 48), (40, 64)])
+def test_a_turn_by_any_angle_shows_nothing_from_outside_the_picture(engine, size, monkeypatch):
+    """On a picture whose rim is black outside of itself: what comes in from outside would be seen."""
+    from finetune.data.draws import Operation, _turned
+
+    spec = ImageSpec(size=size, mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0)
+    white = np.full((*size, 3), 255, np.uint8)
+    for degrees in range(360):
+        drawn = [Operation("warp", (_turned(math.radians(degrees), size), "mean"))]
+        monkeypatch.setattr("finetune.data.transforms.draw", lambda *a, drawn=drawn, **k: drawn)
+        assert train_transform(spec, "any-angle", engine=engine)(white, 0).min() >= 254, degrees

@@ -241,3 +241,12 @@ def test_a_group_made_from_a_url_carries_no_password():
     frame = pd.DataFrame({"path": [f"{url}#frame=1", f"{url}#frame=2"], "dx": ["x", "y"]})
     groups = set(read(frame).table["group"])
     assert len(groups) == 1 and "hidden" not in groups.pop()
+
+
+def test_a_picture_with_very_many_answers_is_told_in_a_line(tmp_path):
+    tree(tmp_path, ["a.jpg", "b.jpg"])
+    rows = [("a.jpg", f"class {n}") for n in range(300)] + [("b.jpg", "x")]
+    (tmp_path / "t.csv").write_text("image,target\n" + "\n".join(",".join(row) for row in rows))
+    with pytest.raises(DataError, match=r"a\.jpg \(class 0, class 1, class 2 and 297 more\)") as told:
+        read_examples(Data(source=str(tmp_path / "t.csv"), image="image", target="target"))
+    assert len(str(told.value)) < 500

@@ -41,3 +41,17 @@ def test_they_learn(net):
         torch.nn.functional.cross_entropy(network(inputs), target).backward()
         optimizer.step()
     assert (network.eval()(inputs).argmax(1) == target).all()
+
+
+def test_pilotnet_has_the_papers_size_and_sees_the_road_in_yuv():
+    from finetune.models.small import PilotNet
+
+    net = PilotNet()
+    assert sum(p.numel() for p in net.parameters()) == 252_219
+    assert net.fc1.in_features == 1152
+    grey = torch.full((1, 3, 66, 200), 0.5)
+    yuv = torch.nn.functional.conv2d(grey, net.yuv)
+    torch.testing.assert_close(yuv[:, 0], grey[:, 0])
+    torch.testing.assert_close(yuv[:, 1:], torch.zeros(1, 2, 66, 200), atol=1e-4, rtol=0)
+    built = Backbone("finetune/pilotnet", weights="none").build(1)
+    assert built.spec.size == (66, 200) and built(torch.zeros(2, 3, 66, 200)).shape == (2, 1)

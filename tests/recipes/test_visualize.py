@@ -78,7 +78,7 @@ def test_the_strongest_pictures_are_those_with_the_highest_answers():
 def test_what_cannot_be_looked_at_is_said():
     with pytest.raises(ft.ConfigError, match="There is no layer 'nine'"):
         traced_back(linear_net(), torch.zeros(1, 3, 20, 20), "nine", 0)
-    with pytest.raises(ft.ConfigError, match="whose ReLUs are layers"), deconvnet(nn.Sequential(nn.GELU())):
+    with pytest.raises(ft.ConfigError, match="needs ReLUs that are layers"), deconvnet(nn.Sequential(nn.GELU())):
         pass
     with pytest.raises(ft.ConfigError, match="no first convolution"):
         first_filters(nn.Linear(3, 3))

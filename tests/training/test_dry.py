@@ -34,6 +34,7 @@ def test_gradients_are_those_of_what_learns_in_the_numbers_that_the_weights_have
         assert take_steps(network, task, what.target, phase, plan, around(tmp_path, plan)).gradients == size * head
 
 
+@pytest.mark.thorough
 def test_what_goes_wrong_there_is_told_here(tmp_path, textures):
     network = tiny()
     what, task = lesson(textures, network)

@@ -17,7 +17,7 @@ from finetune.errors import ConfigError
 from finetune.training.learner import Learner
 from finetune.training.machine import Machine, scaling
 from finetune.training.optimizers import DECAYS, make_optimizer
-from finetune.training.phase import Phase
+from finetune.training.phase import OPTIMIZERS, Phase
 from finetune.training.rates import course
 from finetune.training.shown import plan_rows
 from finetune.training.transfer import transfer
@@ -146,7 +146,7 @@ def test_a_run_with_a_rate_a_layer_learns(tmp_path, textures, name, lr):
     transfer(network, task, what, plan, phases, around(tmp_path, plan), say=lambda line: None)
     losses = pd.read_csv(tmp_path / "metrics.csv")["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0] - 0.01 and not torch.equal(before["head.weight"], network.head.weight)
-    assert DECAYS.keys() == {"sgd", "plain-sgd", "adamw", "lars", "lamb"}
+    assert DECAYS.keys() == set(OPTIMIZERS)
 
 
 def without_norm():
@@ -200,3 +200,19 @@ def test_more_than_8192_pictures_a_step_are_told_of(textures, tmp_path):
             out=tmp_path / optimizer,
         )
         assert ("beyond 8,192" in out.getvalue()) == told
+
+
+def test_rmsprop_is_tensorflows_with_epsilon_under_the_root():
+    """Against its formula, and apart from torch's own, which adds it to the root."""
+    from finetune.training.optimizers import make_optimizer
+
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = make_optimizer("rmsprop", [{"params": [weight], "lr": 0.01, "weight_decay": 0.0}], lr=0.01)
+    expected, mean, momentum = weight.detach().clone(), torch.ones(2), torch.zeros(2)
+    for gradient in (torch.tensor([0.3, -1.0]), torch.tensor([0.1, 2.0]), torch.tensor([-0.2, 0.5])):
+        weight.grad = gradient.clone()
+        optimizer.step()
+        mean = 0.9 * mean + 0.1 * gradient**2
+        momentum = 0.9 * momentum + 0.01 * gradient / (mean + 0.1).sqrt()
+        expected = expected - momentum
+    torch.testing.assert_close(weight.detach(), expected)

@@ -115,7 +115,8 @@ def test_the_nihs_broken_header_gives_findings_patients_and_the_odd_columns_thei
         ("Hernia",), (), ("Hernia", "Infiltration"),
     ]  # fmt: skip
     assert table["group"].tolist() == ["1", "1", "2", "2", "3", "3"]
-    assert table[["width", "height", "spacing_x", "spacing_y"]].iloc[0].tolist() == ["2682", "2749", "0.143", "0.143"]
+    odd = table[["width", "height", "spacing_x", "spacing_y"]]
+    assert odd.iloc[0].tolist() == ["2682", "2749", "0.143", "0.143"]
 
 
 def test_the_nihs_own_division_is_read_from_its_lists(tmp_path):

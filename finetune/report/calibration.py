@@ -1,0 +1,121 @@
+"""Does a probability mean what it says? Temperature scaling, and the expected calibration error before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..tasks.base import Task
+from ..tasks.decisions import TINY, tempered
+from .intervals import spread, units
+from .judged import Seen
+
+BINS = 15
+FOLDS = 5
+FEWEST = 30
+"""Held-out examples below which a temperature is not looked for."""
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """A temperature, and what it makes of the examples that it was fitted on.
+
+    Args:
+        temperature: 1 where no other one is better on examples that it was not fitted on.
+        answer: (N, K) probabilities of each held-out example, at a temperature fitted without it.
+    """
+
+    temperature: float
+    answer: np.ndarray
+
+
+def fit_temperature(task: Task, seen: Seen, *, seed: int = 0) -> Tempered:
+    """The temperature that minimises the log loss of held-out examples (Guo et al. 2017, arXiv 1706.04599).
+
+    It is kept only where it lowers the log loss by cross-fitting: each fold, groups whole, is answered at the
+    temperature that suits the others.
+
+    Args:
+        task: Says what the answers mean.
+        seen: Answers to examples that the model did not learn from.
+        seed: Deals the folds out.
+    """
+    unchanged = Tempered(1.0, seen.answer)
+    number = units(seen.groups, len(seen.target))
+    if task.labels.kind == "number" or len(seen.target) < FEWEST or number.max() + 1 < FOLDS:
+        return unchanged
+    fold = np.random.default_rng(seed).permutation(number.max() + 1)[number] % FOLDS
+    held_out = seen.answer.copy()
+    for k in range(FOLDS):
+        others = fold != k
+        best = _best(task, seen.answer[others], seen.target[others])
+        held_out[~others] = tempered(task, seen.answer[~others], best)
+    if log_loss(task, held_out, seen.target) >= log_loss(task, seen.answer, seen.target):
+        return unchanged
+    return Tempered(_best(task, seen.answer, seen.target), held_out)
+
+
+def log_loss(task: Task, answer: np.ndarray, target: np.ndarray) -> float:
+    """The mean logarithmic loss of probabilities, of labels a mean over them too."""
+    if task.labels.kind == "class":
+        return float(-np.log(np.clip(answer[np.arange(len(target)), target], TINY, None)).mean())
+    return float(-np.log(np.clip(np.where(target > 0.5, answer, 1 - answer), TINY, None)).mean())
+
+
+def _best(task: Task, answer: np.ndarray, target: np.ndarray) -> float:
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log: log_loss(task, tempered(task, answer, float(np.exp(log))), target), bounds=(-3, 3), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def calibration(
+    task: Task, before: np.ndarray, after: Seen, temperature: float, *, seed: int = 0
+) -> dict[str, Any]:  # fmt: skip
+    """The expected calibration error before and after, and the reliability diagram after, as metrics.json holds them.
+
+    Of classes the confidence is the probability of the answered one, of labels every label's. Bins are 15 of equal
+    width (Naeini et al. 2015; Guo et al. 2017). The error of a finite sample is above 0 for a perfect model too.
+
+    Args:
+        task: Says what the answers mean.
+        before: (N, K) answers as the network gives them.
+        after: The same examples with the answers at the temperature.
+        temperature: Which that is.
+        seed: Seeds the intervals.
+    """
+    errors = {
+        name: _parts(task, answer, after.target) for name, answer in (("before", before), ("after", after.answer))
+    }
+    width = 1 if task.labels.kind == "class" else task.labels.num_outputs
+    figures = spread(
+        {f"ece_{name}": float(np.abs(gap.sum(axis=0)).sum() / (len(gap) * width)) for name, (gap, _) in errors.items()},
+        lambda counts: {
+            f"ece_{name}": np.abs(counts @ gap).sum(axis=1) / (counts.sum(axis=1) * width)
+            for name, (gap, _) in errors.items()
+        },
+        len(after.target), groups=after.groups, seed=seed,
+    )  # fmt: skip
+    return {**figures, "temperature": temperature, "bins": errors["after"][1]}
+
+
+def _parts(task: Task, answer: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """(N, bins) what each example adds to right minus confident in each bin; and the bins that hold anything."""
+    if task.labels.kind == "class":
+        confidence, right = answer.max(axis=1)[:, None], (answer.argmax(axis=1) == target)[:, None].astype(np.float64)
+    else:
+        confidence, right = answer, target.astype(np.float64)
+    place = np.clip(np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1, 0, BINS - 1)
+    gap = np.zeros((len(answer), BINS))
+    np.add.at(gap, (np.arange(len(answer))[:, None], place), right - confidence)
+    bins = [_bin(confidence[place == b], right[place == b]) for b in range(BINS) if (place == b).any()]
+    return gap, bins
+
+
+def _bin(confidence: np.ndarray, right: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    return {"confidence": float(np.mean(confidence)), "accuracy": float(np.mean(right)), "count": len(confidence)}

@@ -1,0 +1,104 @@
+"""Everything that turns probabilities into decisions: fitted on held-out examples, then measured on each part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..tasks.base import Task
+from ..tasks.decisions import Decisions
+from ..tasks.operate import Operate
+from .calibration import calibration, fit_temperature
+from .conformal import conformal, fit_limit
+from .judged import Seen
+from .operating import fit_thresholds, operating
+
+FITTED_ON = "validation"
+"""The part that decisions are fitted on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What was fitted.
+
+    Args:
+        decisions: To be kept with the model.
+        parts: The answers of each part after calibration; those it was fitted on by cross-fitting.
+        notes: What could not be fitted, a sentence each.
+    """
+
+    decisions: Decisions
+    parts: dict[str, Seen]
+    notes: tuple[str, ...]
+
+
+def decide(
+    task: Task, parts: Mapping[str, Seen], *, operate: str | None, coverage: float | None,
+    priors: Mapping[str, float], seed: int = 0,
+) -> Decided:  # fmt: skip
+    """Fits a temperature, thresholds and the limit of conformal sets on the held-out examples of a run.
+
+    Args:
+        task: Says what the answers mean.
+        parts: Answers as the network gives them; nothing is fitted where validation is not among them.
+        operate: The operating point that was asked for.
+        coverage: The share of right answers that sets or intervals are to hold, where that was asked for.
+        priors: How frequent the classes are that the probabilities assume.
+        seed: Deals out the folds.
+    """
+    decisions = Decisions(priors=dict(priors), asked=operate)
+    if FITTED_ON not in parts:
+        missing = [word for word, value in (("operate", operate), ("coverage", coverage)) if value is not None]
+        told = (f"There were no held-out examples to fit {' and '.join(missing)} on: the answers are as usual.",)
+        return Decided(decisions=replace(decisions, asked=None), parts=dict(parts), notes=told if missing else ())
+    held = parts[FITTED_ON]
+    fitted = fit_temperature(task, held, seed=seed)
+    decisions = replace(decisions, temperature=fitted.temperature)
+    after = {
+        part: replace(seen, answer=decisions.calibrated(task, seen.answer) if part != FITTED_ON else fitted.answer)
+        for part, seen in parts.items()
+    }
+    # What new pictures are answered with is the one temperature, and so is what decides about them.
+    even = replace(held, answer=decisions.calibrated(task, held.answer))
+    notes: list[str] = []
+    if operate is not None:
+        thresholds, notes = fit_thresholds(task, Operate.parse(operate), even)
+        decisions = replace(decisions, thresholds=thresholds)
+    if coverage is not None:
+        limit = fit_limit(task, coverage, even)
+        decisions = replace(decisions, coverage=coverage, limit=limit)
+        if limit is None:
+            notes.append(
+                f"{len(held.target)} held-out examples are too few for sets that hold the answer with {coverage:.0%}: "
+                "every class is in every set."
+            )
+    return Decided(decisions=decisions, parts=after, notes=tuple(notes))
+
+
+def told_of(
+    task: Task, decisions: Decisions, before: Mapping[str, Seen], after: Mapping[str, Seen], *, seed: int = 0
+) -> dict[str, Any]:
+    """What decisions give on each part, as metrics.json holds it: "calibration", "operating" and "conformal".
+
+    Args:
+        task: Says what the answers mean.
+        decisions: Those of the model.
+        before: Answers as the network gives them.
+        after: The same examples with calibrated answers.
+        seed: Seeds the intervals.
+    """
+    told: dict[str, Any] = {}
+    if task.labels.kind != "number":
+        told["calibration"] = {
+            part: calibration(task, before[part].answer, seen, decisions.temperature, seed=seed)
+            for part, seen in after.items()
+        }
+    if decisions.thresholds and decisions.asked is not None:
+        told["operating"] = {
+            part: operating(task, decisions.thresholds, decisions.asked, seen, seed=seed)
+            for part, seen in after.items()
+        }
+    if decisions.coverage is not None:
+        told["conformal"] = {part: conformal(task, decisions, seen, seed=seed) for part, seen in after.items()}
+    return told

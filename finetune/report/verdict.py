@@ -1,0 +1,209 @@
+"""The verdict on a run in plain words: how good it is, beside what, and what to worry about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .run_facts import RunFacts
+
+FEW = 50
+"""Examples below which a part says little."""
+
+WIDE = 0.1
+"""An interval of a share is wide from here on."""
+
+RARE = 10
+"""One class to another: from here on plain accuracy misleads."""
+
+UNSURE = 0.05
+"""An expected calibration error from which probabilities mislead."""
+
+GAP = 0.1
+"""Log loss between training and validation from which over-fitting is named."""
+
+SHARES = {"accuracy", "balanced_accuracy", "auroc", "f1", "auprc", "top_5"}
+
+
+class Point(NamedTuple):
+    """One sentence of the verdict, and whether it asks for a look."""
+
+    severity: str
+    sentence: str
+
+
+def verdict(facts: RunFacts) -> list[Point]:
+    """How good, beside what, and what to worry about; the first is how good."""
+    found = [_good(facts), *_gain(facts), *_story(facts), *_split(facts), *_sizes(facts), *_balance(facts)]
+    found += [*overfitting(facts), *_calibration(facts), *_slice(facts)]
+    if all(point.severity == "fine" for point in found):
+        found.append(Point("fine", "Nothing that was looked at asks for a second look."))
+    return found
+
+
+def number(value: float | None) -> str:
+    """A value as people write it."""
+    return "undefined" if value is None else f"{value:.4g}"
+
+
+def between(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval, in a sentence."""
+    if figure["value"] is None or figure["low"] is None:
+        return number(figure["value"])
+    return f"{number(figure['value'])} (95 % interval {number(figure['low'])} to {number(figure['high'])})"
+
+
+def _good(facts: RunFacts) -> Point:
+    primary, part = str(facts.story["primary"]), facts.part
+    if part is None:
+        return Point("look", "Nothing was measured: there was no part that the model had not learned from.")
+    figure = facts.parts[part][primary]
+    said = f"{primary.replace('_', ' ')} is {between(figure)} on {figure['n']} {part} examples"
+    beside = [
+        f"{between(figures[primary])} for {'the frozen probe' if name == 'probe' else name.replace('-', ' ')}"
+        for name, figures in (facts.of("baselines") or {}).items()
+        if primary in figures
+    ]
+    sentence = said[0].upper() + said[1:] + (f"; beside it {', '.join(beside)}." if beside else ".")
+    return Point("fine" if not beside or _beats(facts, primary) else "look", sentence)
+
+
+def _beats(facts: RunFacts, primary: str) -> bool:
+    """Whether the interval lies on the better side of every naive answer."""
+    figure = facts.parts[facts.part or ""][primary]
+    naive = [f[primary]["value"] for name, f in facts.of("baselines").items() if name != "probe" and primary in f]
+    if figure["low"] is None or any(value is None for value in naive):
+        return False
+    if primary in ("log_loss", "rmse", "mae", "brier"):
+        return all(figure["high"] < value for value in naive)
+    return all(figure["low"] > value for value in naive)
+
+
+def _gain(facts: RunFacts) -> list[Point]:
+    found = facts.metrics.get("gain")
+    primary = str(facts.story["primary"])
+    if not found:
+        kept = "probe was kept" in str(facts.story.get("chosen", ""))
+        return [Point("fine", "Moving the backbone gained nothing over the probe, which was kept.")] if kept else []
+    figure = found["figures"].get(primary)
+    if not figure or figure["value"] is None or figure["low"] is None:
+        return []
+    sure = figure["low"] > 0 or figure["high"] < 0
+    better = (figure["value"] > 0) == (primary not in ("log_loss", "rmse", "mae"))
+    told = f"Fine-tuning changed {primary.replace('_', ' ')} by {figure['value']:+.4f} against the frozen probe"
+    ends = f" (95 % interval {figure['low']:+.4f} to {figure['high']:+.4f}, {found['on']})"
+    if sure:
+        return [Point("fine" if better else "look", f"{told}{ends}.")]
+    return [Point("fine", f"{told}{ends}: no more than chance explains.")]
+
+
+def _story(facts: RunFacts) -> list[Point]:
+    found = []
+    if facts.story.get("leaks"):
+        found.append(Point("look", str(facts.story["leaks"])))
+    if facts.story.get("stopped"):
+        found.append(Point("look", "The run was stopped by its user before its end."))
+    if facts.metrics.get("generated"):
+        found.append(Point("look", "The examples were made by a program: the figures say nothing of real ones."))
+    return found
+
+
+def _split(facts: RunFacts) -> list[Point]:
+    if facts.part != "validation":
+        return []
+    return [Point("look", "There was no test part: validation also chose the weights, so the figure is a little "
+                          "too good.")]  # fmt: skip
+
+
+def _sizes(facts: RunFacts) -> list[Point]:
+    found, primary = [], str(facts.story["primary"])
+    if facts.part is None:
+        return []
+    figure = facts.parts[facts.part][primary]
+    if figure["n"] < FEW:
+        found.append(Point("look", f"The {facts.part} part has {figure['n']} examples: one more right or wrong moves "
+                                   "every figure visibly."))  # fmt: skip
+    if primary in SHARES and figure["low"] is not None and figure["high"] - figure["low"] > WIDE:
+        width = figure["high"] - figure["low"]
+        found.append(Point("look", f"The interval is {width:.2f} wide: more held-out examples would narrow it."))
+    validation = facts.parts.get("validation")
+    if validation and facts.part == "test" and (n := validation[primary]["n"]) < FEW:
+        found.append(Point("look", f"Validation has {n} examples: what it chose was partly chance."))
+    return found
+
+
+def _balance(facts: RunFacts) -> list[Point]:
+    counts = {name: sum(line.values()) for name, line in facts.counts().items()} if facts.kind == "class" else {}
+    if len(counts) < 2 or max(counts.values()) < RARE * min(counts.values()):
+        return []
+    often, rare = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    return [Point("look", f'Classes are uneven: "{often}" has {counts[often]} examples, "{rare}" {counts[rare]}. Read '
+                          "balanced accuracy and the table of classes rather than accuracy.")]  # fmt: skip
+
+
+def losses(facts: RunFacts) -> tuple[float, float, float] | None:
+    """Epoch, training loss and validation loss at the kept epoch, or the last; None where they cannot be compared."""
+    train, held = dict(facts.curve("train_loss")), dict(facts.curve("validation_log_loss"))
+    both = sorted(train.keys() & held.keys())
+    if not both:
+        return None
+    kept = facts.kept()
+    at = kept if kept in both else both[-1]
+    return at, train[at], held[at]
+
+
+def overfitting(facts: RunFacts) -> list[Point]:
+    """What the gap between the curves of training and of validation says."""
+    found = losses(facts)
+    if found is None:
+        return []
+    _, train, held = found
+    gap = held - train
+    told = f"Log loss is {number(train)} in training and {number(held)} on validation, a gap of {gap:+.4f}"
+    if gap < GAP:
+        return [Point("fine", f"{told}: no over-fitting to be seen.")]
+    return [Point("look", f"{told}: the model knows its training pictures better than new ones (over-fitting).")]
+
+
+def against(facts: RunFacts) -> list[str]:
+    """What was done against over-fitting, a phrase each, from the plan."""
+    found = []
+    for row in facts.story["plan"]:
+        phase = row.get("phase", "")
+        if not row.get("augment", "none").startswith("none"):
+            found.append(f"{phase}: pictures varied ({row['augment']})")
+        if not row.get("mixing", "none").startswith("none"):
+            found.append(f"{phase}: {row['mixing']}")
+        if "weights averaged" in row.get("rate", ""):
+            found.append(f"{phase}: weights averaged over the last steps")
+        if "L2 penalty" in row.get("rate", ""):
+            found.append(f"{phase}: L2 penalty chosen by cross-validation")
+    chosen = facts.model.get("chosen")
+    if isinstance(chosen, Mapping) and chosen.get("score") is not None:
+        found.append("the weights were chosen by validation, not by training")
+    return found
+
+
+def _calibration(facts: RunFacts) -> list[Point]:
+    found = facts.of("calibration")
+    if not found:
+        return []
+    after = found["ece_after"]
+    value = after["value"] if isinstance(after, Mapping) else after
+    if value is None:
+        return []
+    told = f"A stated probability is off by {value:.3f} on average (expected calibration error)"
+    if value >= UNSURE:
+        return [Point("look", f"{told}: do not read probabilities as shares.")]
+    return [Point("fine", f"{told}.")]
+
+
+def _slice(facts: RunFacts) -> list[Point]:
+    found = facts.metrics.get("worst_slice")
+    worst = found.get(facts.part, found) if isinstance(found, Mapping) else None
+    if not isinstance(worst, Mapping) or "by" not in worst:
+        return []
+    primary = str(facts.story["primary"])
+    figure = (worst.get("metrics") or {}).get(worst.get("metric", primary))
+    said = f": {between(figure)} on {worst.get('n', figure.get('n'))} examples" if figure else ""
+    return [Point("look", f"The worst slice is {worst['by']} = {worst['value']}{said}.")]

@@ -1,0 +1,18 @@
+"""`finetune report`: the page of a run, made anew from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .stdout import print_text
+
+
+def report_command(run: Annotated[str, typer.Argument(help="A run folder.")]) -> int:
+    """Writes report.html and model/README.md of a run folder and prints where the page is."""
+    from .run_report import write_pages
+
+    print_text(str(write_pages(Path(run))))
+    return 0

@@ -1,0 +1,128 @@
+"""Processes that torchrun or SLURM has started, on one machine or on many: one leads, the others follow.
+
+Reading, dividing, checking and reporting happen once, in the first process. The others wait until it hands them a fit,
+with all that belongs to it, as spawned ranks are handed one; fit together; and wait for the next. So there is one path
+through the code however the ranks were started, and nothing that a follower could do twice.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.distributed.rendezvous import rendezvous
+
+from ..errors import ConfigError
+from .place import Place, place
+
+CHUNK = 16 * 2**20
+"""Bytes that the store is given at once."""
+FOREVER = timedelta(days=30)
+"""Followers wait while the leader reads pictures; how long nothing may move within a fit is `rank_timeout`'s to say."""
+
+
+class Group:
+    """All processes of a launch, through the store that they meet at.
+
+    The process group is made for each fit and taken apart after it: what the leader does alone in between, trials and
+    measurements, must not look like the work of many.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._store = _meeting_point(place)
+        self._fits = 0
+
+    def fit(self, words: Mapping[str, Any], module: Any, data: Mapping[str, Any]) -> None:
+        """Hands a fit to all followers, and takes part in it.
+
+        Args:
+            words: The keywords of Lightning's Trainer.
+            module: What is trained; afterwards it is as this rank has trained it.
+            data: As `Trainer.fit` takes it.
+        """
+        packed = pickle.dumps((dict(words), module, dict(data)))
+        self._send(packed)
+        self._take_part(words, module, data)
+
+    def end(self, told: str | None = None) -> None:
+        """Lets the followers go.
+
+        Args:
+            told: The run folder, whose model they may read; None where there is none.
+        """
+        self._send(pickle.dumps(told))
+
+    def follow(self) -> str | None:
+        """Waits for fits and takes part in them, until the leader says that there are no more; then what it told."""
+        while True:
+            given = pickle.loads(self._receive())  # from our own leader, as spawned ranks are handed it
+            if given is None or isinstance(given, str):
+                return given
+            self._take_part(*given)
+
+    def _take_part(self, words: Mapping[str, Any], module: Any, data: Mapping[str, Any]) -> None:
+        from .phases import fit_trainer, quiet_lightning, trainer_of
+
+        backend = "cpu:gloo,cuda:nccl" if words["accelerator"] in ("cuda", "gpu") else "gloo"
+        store = PrefixStore(f"fit-{self._fits}", self._store)
+        dist.init_process_group(
+            backend, store=store, rank=self.place.rank, world_size=self.place.world_size, timeout=FOREVER
+        )
+        self._fits += 1
+        try:
+            with quiet_lightning():
+                fit_trainer(trainer_of(words, self.place), module, data)
+        finally:
+            dist.destroy_process_group()
+
+    def _send(self, packed: bytes) -> None:
+        key = f"given-{self._fits}"
+        pieces = [packed[at : at + CHUNK] for at in range(0, len(packed), CHUNK)]
+        for number, piece in enumerate(pieces):
+            self._store.set(f"{key}-{number}", piece)
+        self._store.set(key, str(len(pieces)))
+        # The store goes with the leader: it waits until everybody has read.
+        for rank in range(1, self.place.world_size):
+            self._store.wait([f"{key}-read-{rank}"], FOREVER)
+        for number in range(len(pieces)):
+            self._store.delete_key(f"{key}-{number}")
+
+    def _receive(self) -> bytes:
+        key = f"given-{self._fits}"
+        self._store.wait([key], FOREVER)
+        count = int(self._store.get(key))
+        packed = b"".join(self._store.get(f"{key}-{number}") for number in range(count))
+        self._store.set(f"{key}-read-{self.place.rank}", "1")
+        return packed
+
+
+def _meeting_point(place: Place) -> Any:
+    """The store that all processes of the launch know."""
+    if place.slurm:
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+        cluster = SLURMEnvironment(auto_requeue=False)
+        return TCPStore(cluster.main_address, cluster.main_port, place.world_size, place.rank == 0, FOREVER)
+    store, *_ = next(rendezvous("env://", timeout=FOREVER))
+    return PrefixStore("finetune", store)
+
+
+_group: Group | None = None
+
+
+def group() -> Group | None:
+    """The processes that this one belongs to, met once; None where no launcher started it."""
+    global _group
+    found = place()
+    if found is None:
+        return None
+    if _group is None:
+        if not dist.is_available():
+            raise ConfigError("This build of torch knows no other processes. Expected one with torch.distributed.")
+        _group = Group(found)
+    return _group

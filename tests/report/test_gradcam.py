@@ -1,0 +1,73 @@
+"""Grad-CAM finds the places that decide, in every family of networks, and changes with the weights."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from finetune.models.backbones import build
+from finetune.models.options import Backbone
+from finetune.report.gradcam import grad_cam, look, places_of
+
+FAMILIES = [
+    ("timm/resnet18", {}), ("timm/mobilenetv2_035", {}), ("timm/efficientnet_b0", {}), ("timm/convnext_atto", {}),
+    ("timm/vit_tiny_patch16_224", {"img_size": 64}), ("timm/deit_tiny_distilled_patch16_224", {"img_size": 64}),
+    ("timm/swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1)}),
+    ("timm/regnetx_002", {}), ("timm/densenet121", {}), ("torchvision/squeezenet1_1", {}),
+    ("torchvision/shufflenet_v2_x0_5", {}), ("timm/mixer_s16_224", {}),
+]  # fmt: skip
+QUICK = {"timm/resnet18", "timm/convnext_atto", "timm/vit_tiny_patch16_224", "timm/swin_tiny_patch4_window7_224"}
+
+
+def net(name, args, seed):
+    torch.manual_seed(seed)
+    return build(Backbone(name, weights="none", args=args), 3).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [pytest.param(*one, marks=() if one[0] in QUICK else pytest.mark.thorough, id=one[0]) for one in FAMILIES],
+)
+def test_a_layer_with_places_is_found_and_other_weights_give_another_map(name, args):
+    side = 224 if "mixer" in name else 64
+    inputs = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    one, other = (grad_cam(net(name, args, seed), inputs, torch.tensor([0, 1])) for seed in (0, 1))
+    assert one.shape == other.shape and one[0].size > 1 and one.min() >= 0 and one.max() <= 1
+    assert not np.allclose(one, other)  # the sanity check of Adebayo et al. 2018
+
+
+class Bright(nn.Module):
+    """Answers with how bright the brightest channel is: what it looks at is known."""
+
+    def __init__(self, sign=1.0):
+        super().__init__()
+        self.body = nn.AvgPool2d(8)
+        self.head = nn.Linear(3, 1, bias=False)
+        nn.init.constant_(self.head.weight, sign)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean(dim=(2, 3)))
+
+
+def test_a_planted_bright_square_is_where_the_map_is_bright():
+    for row, column in ((0, 0), (2, 5), (7, 3)):
+        picture = torch.zeros(1, 3, 64, 64)
+        picture[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
+        found = grad_cam(Bright(), picture, torch.tensor([0]))[0]
+        assert np.unravel_index(found.argmax(), found.shape) == (row, column)
+        assert found.max() == 1 and np.count_nonzero(found) == 1
+        # What speaks against the answer is not shown.
+        assert not grad_cam(Bright(-1.0), picture, torch.tensor([0])).any()
+
+
+def test_channels_last_and_tokens_lie_on_the_picture_as_maps_do():
+    values = torch.randn(2, 5, 3, 4)
+    for shaped in (values, values.permute(0, 2, 3, 1), torch.cat([torch.zeros(2, 1, 5), values.flatten(2).mT], dim=1)):
+        places = places_of(tuple(shaped.shape), aspect=0.75)
+        assert torch.equal(places.maps(shaped), values)
+
+
+def test_one_place_is_none_and_a_network_without_places_is_told():
+    assert places_of((2, 512, 1, 1), 1.0) is None and places_of((2, 512), 1.0) is None
+    with pytest.raises(ValueError, match="places"):
+        look(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(1, 3, 2, 2), torch.tensor([0]))
