@@ -199,11 +199,10 @@ def _calibration(facts: RunFacts) -> list[Point]:
 
 
 def _slice(facts: RunFacts) -> list[Point]:
-    found = facts.metrics.get("worst_slice")
-    worst = found.get(facts.part, found) if isinstance(found, Mapping) else None
-    if not isinstance(worst, Mapping) or "by" not in worst:
+    worst = facts.metrics.get("worst_slice")
+    if not worst:
         return []
-    primary = str(facts.story["primary"])
-    figure = (worst.get("metrics") or {}).get(worst.get("metric", primary))
-    said = f": {between(figure)} on {worst.get('n', figure.get('n'))} examples" if figure else ""
-    return [Point("look", f"The worst slice is {worst['by']} = {worst['value']}{said}.")]
+    metric = str(worst["metric"]).replace("_", " ")
+    where = f"{worst['by']} {worst['value']} on {worst['part']}"
+    told = f"{metric} {between(worst['figure'])}, {worst['n']} examples"
+    return [Point("look", f"The worst slice is {where}: {told}.")]

@@ -3,7 +3,7 @@
 import pytest
 
 from finetune.report.verdict import overfitting, verdict
-from tests.report.made_runs import facts, figure, metrics
+from tests.report.made_runs import ODD, facts, figure, metrics
 
 
 def looks(run):
@@ -30,7 +30,7 @@ def story(**more):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ({"metrics": metrics()}, "worst slice"),
+        ({"metrics": metrics()}, f"worst slice is site {ODD} on test: accuracy 0.7 (95 %"),
         ({"metrics": calm(baselines={"test": {"majority": {"accuracy": figure(0.9)}}})}, "majority"),
         ({"metrics": calm(test={"accuracy": figure(0.9, n=30)})}, "30 examples"),
         ({"metrics": calm(test={"accuracy": figure(0.9, 0.7, 0.99)})}, "interval is 0.29 wide"),
