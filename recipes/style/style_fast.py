@@ -11,7 +11,7 @@ Data:
     The application is Prisma's; the method is Johnson's and not theirs, which was not published.
     A Study: `predict`, `evaluate` and resume have nothing to do here; --painter paints with a finished net.
 Expect:
-    EXPECT
+    Generated data: with random weights, which judge nothing, the loss falls from 4.9 to 2.1 in 6 steps.
 """
 
 from __future__ import annotations

@@ -17,11 +17,20 @@ from tests.made import QUICK_WORDS
 RECIPES = shipped()
 TREES = {recipe.name: ast.parse(recipe.file.read_text(encoding="utf-8")) for recipe in RECIPES}
 # The words that make a run of a recipe one of seconds, where those of a probe on a tiny net do not.
+_ON_CPU = ["--accelerator", "cpu", "--workers", "0"]
+_TINY_VGG = ["--backbone", "torchvision/squeezenet1_0", "--weights", "none", "--size", "64"]
 QUICK: dict[str, list[str]] = {
     "backbone_compare": ["--backbones", "finetune/lenet5=none", "--labels", "4,16", "--methods", "probe",
                          "--accelerator", "cpu", "--workers", "0"],
     "large_batch": ["--backbone", "timm/resnet10t", "--input-size", "32", "--epochs", "1", "--accelerator", "cpu",
                     "--workers", "0"],
+    "kernels": [],
+    "learning_rules": [],
+    **{name: ["--epochs", "1", *_ON_CPU] for name in ("mnist_mlp", "lenet5", "elastic_mnist")},
+    "visualize": [*_TINY_VGG, "--layers", "features.3", "--channels", "2", "--window", "24"],
+    "style_image": [*_TINY_VGG, "--painted-steps", "3"],
+    "style_fast": [*_TINY_VGG, "--steps", "3", "--crop-size", "48", "--width", "4", *_ON_CPU],
+    "style_video": [*_TINY_VGG, "--painted-steps", "2", "--flow", "dis"],
 }  # fmt: skip
 
 
