@@ -12,7 +12,9 @@ Data:
     A Study: each fit is a run folder in fits/, `figures/backbones.png` shows accuracy over the labels a class. Figures
     of one division and one choice of labels: --seed makes another.
 Expect:
-    Generated data: more labels are better, on a tiny net.
+    Real data: ants and bees, a probe on 5, 20 and 60 labels a class: SqueezeNet 1.0 .807 (.731 to .874), .849 (.782 to
+    .908) and .849 (.782 to .908); MobileNet v2 from random weights .529 (.437 to .622), .622 (.538 to .698) and .672
+    (.588 to .748), n = 119, seed 0; baseline: majority .487 (.395 to .580), nearest pixels .454, .546 and .563.
 """
 
 from __future__ import annotations
@@ -52,12 +54,13 @@ def backbone_compare(
     for word in backbones.split(","):
         name, _, own = word.partition("=")
         weights, _, norm = own.partition(":")
+        short = name.split("/")[-1] + (" random" if weights == "none" else "")
         known = {"mean": float(norm), "std": float(norm)} if norm else {}
         net = ft.Backbone(name, weights=weights or "default", **known)
         for method in methods.split(","):
             for count in counts:
                 few = table[(table["split"] != "train") | (table["place"] < count)]
-                recipes[f"{name.split('/')[-1]} {method} {count}"] = ft.Recipe(
+                recipes[f"{short} {method} {count}"] = ft.Recipe(
                     data=ft.Data(source=few, image="image", target="target", split="split", copies="exact"),
                     model=net, task=ft.Classify(), plan=ft.Plan(method=method, seed=seed),
                 )  # fmt: skip
