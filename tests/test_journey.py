@@ -34,21 +34,12 @@ def rows_of(path):
 
 
 def test_a_run_folder_holds_what_it_always_holds(model):
-    assert {entry.name for entry in model.folder.iterdir()} - {"steps.csv"} == {
-        *(
-            "recipe.json",
-            "splits.csv",
-            "metrics.csv",
-            "metrics.json",
-            "predictions.csv",
-            "report.md",
-            "progress.json",
-            "model",
-            "checkpoints",
-        )
+    assert {entry.name for entry in model.folder.iterdir()} - {"steps.csv", "errors"} == {
+        *("recipe.json", "splits.csv", "metrics.csv", "metrics.json", "predictions.csv", "report.md", "report.html"),
+        *("run.json", "progress.json", "model", "checkpoints"),
     }
     assert {entry.name for entry in (model.folder / "model").iterdir()} == {
-        *("config.json", "model.safetensors", "finetune.json", "sha256.json")
+        *("config.json", "model.safetensors", "finetune.json", "sha256.json", "README.md")
     }
     assert list((model.folder / "checkpoints").glob("*.safetensors"))
 

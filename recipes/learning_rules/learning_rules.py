@@ -1,4 +1,4 @@
-"""Rules of learning drawn: Hebb's on AND, OR and XOR, the delta rule, backpropagation, activations
+"""Rules of learning drawn: Hebb's, the delta rule, backpropagation, activations
 
 Lecture:
     Hebb's rule, the delta rule, backpropagation

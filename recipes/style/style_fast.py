@@ -116,6 +116,7 @@ def style_fast(
 def sample(folder: Path, seed: int) -> None:
     """Draws photographs of two textures, and a painting of a third."""
     for number in range(4):
-        drawn = ft.generated_picture(number % 2, seed=10 * seed + number, side=80)
-        Image.fromarray(drawn).save(folder / f"{number}.png")
+        Image.fromarray(ft.generated_picture(number % 2, seed=10 * seed + number, side=80)).save(
+            folder / f"{number}.png"
+        )
     Image.fromarray(ft.generated_picture(2, seed=seed, side=80)).save(folder / "style.png")

@@ -28,8 +28,8 @@ import finetune as ft
 
 from .film import apart, paint_film, steps_between, steps_given, warping_error, write_film
 from .loss import Listener, StyleLoss, layers_of
+from .motion import Motion
 from .pixels import files_of, picture, read, style_of
-from .warp import Motion
 
 
 def style_video(

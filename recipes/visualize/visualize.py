@@ -1,4 +1,4 @@
-"""What a network sees: filters, deconvnet, occlusion, strongest pictures (Zeiler, Fergus 2014)
+"""What a network sees: filters, deconvnet, occlusion (Zeiler and Fergus 2014)
 
 Lecture:
     What a network sees (Zeiler and Fergus)

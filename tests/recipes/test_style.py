@@ -9,9 +9,9 @@ import pytest
 import torch
 from finetune._recipes.style.film import Step, paint_film, steps_given, warping_error
 from finetune._recipes.style.loss import KNOWN, Layers, Listener, StyleLoss, gram, layers_of
+from finetune._recipes.style.motion import Motion, reliable, temporal_loss, warp
 from finetune._recipes.style.net import Crops, Painter, load_painter, save_painter
 from finetune._recipes.style.pixels import files_of, paint, read, style_of
-from finetune._recipes.style.warp import Motion, reliable, temporal_loss, warp
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models import vgg19

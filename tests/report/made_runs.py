@@ -22,7 +22,8 @@ def metrics(**more):
         "calibration": {"test": {"ece_before": figure(0.09), "ece_after": figure(0.02), "temperature": 1.3,
                                  "bins": [{"confidence": 0.8, "accuracy": 0.8, "count": 200}]}},
         "slices": {"test": [{"by": "site", "value": ODD, "n": 20, "metrics": {"accuracy": figure(0.7)}}]},
-        "worst_slice": {"part": "test", "by": "site", "value": ODD, "n": 20, "metric": "accuracy", "figure": figure(0.7)},
+        "worst_slice": {"part": "test", "by": "site", "value": ODD, "n": 20, "metric": "accuracy",
+                        "figure": figure(0.7)},
         "gain": {"on": "test", "figures": {"accuracy": figure(0.05)}},
     } | more  # fmt: skip
 
