@@ -88,7 +88,7 @@ def worst(found: Sequence[Mapping[str, Any]], metric: str, whole: float | None =
         whole: The figure over all; a slice that is no worse is not named.
 
     Returns:
-        The slice, and by which "metric" it is the worst; None where none is worse, large enough and has an interval.
+        The slice with "metric" and "figure"; None where none is worse, large enough and has an interval.
     """
     higher = HIGHER_IS_BETTER[metric]
     judged = []
@@ -105,7 +105,7 @@ def worst(found: Sequence[Mapping[str, Any]], metric: str, whole: float | None =
         return float(figure["high"]) if higher else -float(figure["low"])
 
     of = min(judged, key=good_end)
-    return {"by": of["by"], "value": of["value"], "n": of["n"], "metric": metric, "metrics": of["metrics"]}
+    return {"by": of["by"], "value": of["value"], "n": of["n"], "metric": metric, "figure": of["metrics"][metric]}
 
 
 def banded(values: Sequence[Any]) -> list[str]:

@@ -55,7 +55,7 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
         whole = metrics[worst["part"]][worst["metric"]]
         lines.append(
             f"The worst slice of {worst['part']} is {worst['by']} {worst['value']}: {worst['metric']} "
-            f"{quoted(worst['metrics'][worst['metric']])} of {worst['n']} examples, {quoted(whole)} over all."
+            f"{quoted(worst['figure'])} of {worst['n']} examples, {quoted(whole)} over all."
         )
     return lines
 

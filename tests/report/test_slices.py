@@ -38,7 +38,7 @@ def test_the_worst_slice_is_large_and_bad_and_not_small_and_unlucky():
     sites = ["tiny"] * 3 + ["bad"] * 60 + ["good"] * 60
     found = slices(TASK, seen(right), {"site": sites})
     told = worst(found, "accuracy")
-    assert (told["value"], told["n"], told["metrics"]["accuracy"]["value"]) == ("bad", 60, 0.5)
+    assert (told["value"], told["n"], told["figure"]["value"]) == ("bad", 60, 0.5)
     assert {one["value"]: one["metrics"]["accuracy"]["value"] for one in found}["tiny"] == 0
     loss = worst(found, "log_loss")
     assert loss["value"] == "bad", "of a loss the low end is the good one"
