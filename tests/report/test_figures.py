@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,10 +46,3 @@ def test_nothing_to_draw_and_names_that_are_no_picture_are_refused(tmp_path):
     with pytest.raises(ft.FinetuneError, match=r"x\.what cannot be drawn"):
         ft.draw_sheet(tmp_path / "x.what", [[ft.Panel(picture=PICTURE)]])
     assert not list(tmp_path.iterdir()), "nothing is left half-drawn"
-
-
-def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ft.FinetuneError, match=r"finetune\[figures\]"):
-        ft.draw_sheet(tmp_path / "x.png", [[ft.Panel(picture=PICTURE)]])
