@@ -73,7 +73,9 @@ def judge_run(
         coverage=None if isinstance(options, Tag) else options.coverage,
         priors=assumed_priors(task, lesson.target[lesson.train], sampler=sampler),
     )  # fmt: skip
-    metrics = judge(task, decided.parts, seed=seed) | told_of(task, decided.decisions, raw, decided.parts, seed=seed)
+    metrics = judge(task, decided.parts, seed=seed) | told_of(
+        task, decided.decisions, raw, decided.parts, held_out=decided.held_out, seed=seed
+    )
     rows = {part: rows for part, (rows, _) in answers.items()}
     if rows:
         metrics["baselines"] = baselines(

@@ -92,13 +92,13 @@ class RecipeFile:
 
 
 def shipped() -> list[RecipeFile]:
-    """The recipes that ship, by name. A file is one if it has a function of its own name."""
+    """The recipes that ship, by name. A file is one if it has a function of its own name and says how to run it."""
     found = []
     for place in map(Path, _recipes.__path__):
         for file in [*place.glob("*.py"), *place.glob("*/*.py")]:
             module = ".".join((_recipes.__name__, *file.relative_to(place).with_suffix("").parts))
             recipe = _read(file, module)
-            if recipe is not None:
+            if recipe is not None and "Run" in recipe.sections:
                 found.append(recipe)
     return sorted(found, key=lambda recipe: recipe.name)
 

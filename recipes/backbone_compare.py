@@ -12,7 +12,10 @@ Data:
     A Study: each fit is a run folder in fits/, `figures/backbones.png` shows accuracy over the labels a class. Figures
     of one division and one choice of labels: --seed makes another.
 Expect:
-    Generated data: more labels are better, on a tiny net.
+    Real data: ants and bees, a probe on 5, 20 and 60 labels a class: MobileNet v2 .933 (.882 to .975), .924 (.874 to
+    .966), .950 (.908 to .983); SqueezeNet 1.0 .807 (.731 to .874), .849 (.782 to .908), .849 (.782 to .908);
+    MobileNet v2 from random weights .529 (.437 to .622), .622 (.538 to .697), .672 (.588 to .748); n = 119, seed 0;
+    baseline: majority .487 (.395 to .580), nearest pixels .454, .546 and .563.
 """
 
 from __future__ import annotations
@@ -52,12 +55,13 @@ def backbone_compare(
     for word in backbones.split(","):
         name, _, own = word.partition("=")
         weights, _, norm = own.partition(":")
+        short = name.split("/")[-1] + (" random" if weights == "none" else "")
         known = {"mean": float(norm), "std": float(norm)} if norm else {}
         net = ft.Backbone(name, weights=weights or "default", **known)
         for method in methods.split(","):
             for count in counts:
                 few = table[(table["split"] != "train") | (table["place"] < count)]
-                recipes[f"{name.split('/')[-1]} {method} {count}"] = ft.Recipe(
+                recipes[f"{short} {method} {count}"] = ft.Recipe(
                     data=ft.Data(source=few, image="image", target="target", split="split", copies="exact"),
                     model=net, task=ft.Classify(), plan=ft.Plan(method=method, seed=seed),
                 )  # fmt: skip
@@ -68,7 +72,7 @@ def backbone_compare(
         for line in dict.fromkeys(name.rpartition(" ")[0] for name in found):
             points = [found[f"{line} {count}"] for count in counts]
             curves[line] = (counts, *([point[of] for point in points] for of in ("value", "low", "high")))
-        plot = ft.Plot(curves=curves, x="labelled pictures a class", y="accuracy on the test part", log="x")
+        plot = ft.Plot(curves=curves, x="labelled pictures a class", y="accuracy on the test part")
         note = f"{next(iter(found.values()))['n']} test pictures of {Path(source).name}; bands are 95 % intervals."
         ft.draw_plots(studied.figures / "backbones.png", [plot], columns=1, title="What a backbone needs", note=note)
         return {"accuracy": found}

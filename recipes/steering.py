@@ -1,4 +1,4 @@
-"""Steering: the angle of the wheel from what the camera sees. For research: never drive by it.
+"""Steering: the angle of the wheel from what a camera sees; for research, never to drive by.
 
 Lecture:
     Cars that drive themselves
@@ -15,7 +15,12 @@ Data:
     frames a tenth of a second apart would be on both sides. Side cameras are for training alone, at plus or minus 0.2.
     A mirrored picture has the negated angle.
 Expect:
-    Generated data: the bend of a drawn road is found.
+    Too few to tell: rmse on 3 stretches of one drive, n = 60, one division; baseline: the mean .112 (.069 to .151). A
+    probe on MobileNet v2 has .116 (.071 to .155), PilotNet from nothing with three cameras, 15 epochs, .113 (.082 to
+    .147). With three cameras the probe is worse, .237 (.194 to .283): most angles of this drive are 0.
+
+    Generated data: PilotNet from nothing, 25 epochs, on a drawn road: rmse .180 (.151 to .204), the mean .467 (.364 to
+    .559), but nearest pixels .051 (.037 to .065), n = 30.
 """
 
 from __future__ import annotations

@@ -265,6 +265,7 @@ def test_backbones_lists_names_that_match(capsys):
         {"id": "finetune/lenet5", "license": None},
         {"id": "finetune/mlp2500", "license": None},
         {"id": "finetune/mlp800", "license": None},
+        {"id": "finetune/pilotnet", "license": None},
     ]
     assert cli.call(["backbones", "alexnet"]) == 0
     assert capsys.readouterr().out == "torchvision/alexnet\n"

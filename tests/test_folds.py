@@ -78,7 +78,8 @@ def test_the_model_answers_with_the_mean_of_its_members_and_reads_each_picture_o
     assert sum(read) == 36
     members = [ft.load(folded.folder / f"fold-{n}").predict(textures) for n in range(1, FOLDS + 1)]
     mean = np.mean([member[list(KINDS)].to_numpy() for member in members], axis=0)
-    np.testing.assert_allclose(answered[list(KINDS)], mean, atol=1e-6)
+    # Folds this small have no temperature of their own; all held-out answers together may have one.
+    np.testing.assert_allclose(answered[list(KINDS)], folded.decisions.calibrated(folded.task, mean), atol=1e-6)
 
 
 def test_it_comes_back_from_the_run_and_from_the_model_folder_wherever_that_is(folded, textures, tmp_path):

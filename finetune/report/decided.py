@@ -24,12 +24,14 @@ class Decided:
 
     Args:
         decisions: To be kept with the model.
-        parts: The answers of each part after calibration; those it was fitted on by cross-fitting.
+        parts: The answers of each part at the one temperature.
+        held_out: The answers of the part that it was fitted on, each at a temperature fitted without it.
         notes: What could not be fitted, a sentence each.
     """
 
     decisions: Decisions
     parts: dict[str, Seen]
+    held_out: dict[str, Seen]
     notes: tuple[str, ...]
 
 
@@ -51,34 +53,32 @@ def decide(
     if FITTED_ON not in parts:
         missing = [word for word, value in (("operate", operate), ("coverage", coverage)) if value is not None]
         told = (f"There were no held-out examples to fit {' and '.join(missing)} on: the answers are as usual.",)
-        return Decided(decisions=replace(decisions, asked=None), parts=dict(parts), notes=told if missing else ())
+        return Decided(decisions=replace(decisions, asked=None), parts=dict(parts), held_out={},
+                       notes=told if missing else ())  # fmt: skip
     held = parts[FITTED_ON]
     fitted = fit_temperature(task, held, seed=seed)
     decisions = replace(decisions, temperature=fitted.temperature)
-    after = {
-        part: replace(seen, answer=decisions.calibrated(task, seen.answer) if part != FITTED_ON else fitted.answer)
-        for part, seen in parts.items()
-    }
-    # What new pictures are answered with is the one temperature, and so is what decides about them.
-    even = replace(held, answer=decisions.calibrated(task, held.answer))
+    after = {part: replace(seen, answer=decisions.calibrated(task, seen.answer)) for part, seen in parts.items()}
     notes: list[str] = []
     if operate is not None:
-        thresholds, notes = fit_thresholds(task, Operate.parse(operate), even)
+        thresholds, notes = fit_thresholds(task, Operate.parse(operate), after[FITTED_ON])
         decisions = replace(decisions, thresholds=thresholds)
     if coverage is not None:
-        limit = fit_limit(task, coverage, even)
+        limit = fit_limit(task, coverage, after[FITTED_ON])
         decisions = replace(decisions, coverage=coverage, limit=limit)
         if limit is None:
             notes.append(
                 f"{len(held.target)} held-out examples are too few for sets that hold the answer with {coverage:.0%}: "
                 "every class is in every set."
             )
-    return Decided(decisions=decisions, parts=after, notes=tuple(notes))
+    crossed = {FITTED_ON: replace(held, answer=fitted.answer)}
+    return Decided(decisions=decisions, parts=after, held_out=crossed, notes=tuple(notes))
 
 
 def told_of(
-    task: Task, decisions: Decisions, before: Mapping[str, Seen], after: Mapping[str, Seen], *, seed: int = 0
-) -> dict[str, Any]:
+    task: Task, decisions: Decisions, before: Mapping[str, Seen], after: Mapping[str, Seen], *,
+    held_out: Mapping[str, Seen] | None = None, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """What decisions give on each part, as metrics.json holds it: "calibration", "operating" and "conformal".
 
     Args:
@@ -86,12 +86,15 @@ def told_of(
         decisions: Those of the model.
         before: Answers as the network gives them.
         after: The same examples with calibrated answers.
+        held_out: Of a part that the temperature was fitted on, the answers that say how good it is.
         seed: Seeds the intervals.
     """
     told: dict[str, Any] = {}
     if task.labels.kind != "number":
         told["calibration"] = {
-            part: calibration(task, before[part].answer, seen, decisions.temperature, seed=seed)
+            part: calibration(
+                task, before[part].answer, (held_out or {}).get(part, seen), decisions.temperature, seed=seed
+            )
             for part, seen in after.items()
         }
     if decisions.thresholds and decisions.asked is not None:

@@ -74,22 +74,29 @@ def sliced(
     if not any(found.values()):
         return {}
     last = list(found)[-1]  # the test part, where there is one
-    lowest = worst(found[last], task.metrics[0])
+    metric = task.metrics[0]
+    lowest = worst(found[last], metric, task.measure(parts[last].answer, parts[last].target)[metric])
     return {"slices": found, **({} if lowest is None else {"worst_slice": {"part": last, **lowest}})}
 
 
-def worst(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any] | None:
+def worst(found: Sequence[Mapping[str, Any]], metric: str, whole: float | None = None) -> dict[str, Any] | None:
     """The slice that is worst even at the good end of its interval, so that no slice is called so for being small.
 
     Args:
         found: Slices of one part.
         metric: The metric to judge by.
+        whole: The figure over all; a slice that is no worse is not named.
 
     Returns:
-        The slice with "metric" and "figure"; None where none is large enough and has an interval.
+        The slice with "metric" and "figure"; None where none is worse, large enough and has an interval.
     """
     higher = HIGHER_IS_BETTER[metric]
-    judged = [one for one in found if one["units"] >= FEWEST and one["metrics"].get(metric, {}).get("low") is not None]
+    judged = []
+    for one in found:
+        figure = one["metrics"][metric]
+        worse = whole is None or (figure["value"] is not None and (whole - figure["value"]) * (1 if higher else -1) > 0)
+        if one["units"] >= FEWEST and figure["low"] is not None and worse:
+            judged.append(one)
     if not judged:
         return None
 

@@ -85,7 +85,7 @@ def _from_nothing(plan: Plan, pretrained: bool) -> Phase:
         epochs=plan.epochs or 10,
         steps=plan.steps or 0,
         optimizer=optimizer,
-        lr=plan.lr or FRESH_RATE[optimizer == "sgd"],
+        lr=plan.lr or FRESH_RATE["sgd" in optimizer],
         layer_decay=plan.layer_decay if pretrained else 1.0,
         schedule=plan.schedule,
         norms=_norms(plan, pretrained),
@@ -104,7 +104,7 @@ def _from_fitted(plan: Plan, pretrained: bool, rates: tuple[float, float] = TUNE
     optimizer = usual if plan.optimizer == "auto" else plan.optimizer
     return replace(
         _from_nothing(plan, pretrained), optimizer=optimizer,
-        lr=plan.lr or (rates if pretrained else FRESH_RATE)[optimizer == "sgd"],
+        lr=plan.lr or (rates if pretrained else FRESH_RATE)["sgd" in optimizer],
         ema=0.5 if plan.ema is None else plan.ema,
         augment="standard" if plan.augment == "auto" else plan.augment,
     )  # fmt: skip

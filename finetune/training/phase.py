@@ -89,6 +89,8 @@ class Phase:
             wrong.append(
                 f'lr must be above 0 or "auto", and layer_decay in (0, 1]. Got {self.lr} and {self.layer_decay}.'
             )
+        if self.optimizer == "plain-sgd" and self.schedule == "one-cycle":
+            wrong.append('one-cycle moves the momentum, which "plain-sgd" does not have. Expected "sgd".')
         if self.optimizer in ("lars", "lamb", "rmsprop") and self.lr == "auto":
             wrong.append(f'lr must be a number with "{self.optimizer}", for which no range is known to look in.')
         if self.learns == "adapters" and self.decay_to == "start":

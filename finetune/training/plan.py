@@ -49,10 +49,10 @@ class Plan:
             an accelerator holds, and 32 on a CPU.
         accumulate: Steps whose gradients are added before the weights move.
         effective_batch: Pictures a step in all, from which `accumulate` follows.
-        optimizer: "sgd", "adamw", or "auto": "sgd" where everything starts from a good place, since its steps shrink
-            with the gradient and leave alone what fits already; "adamw" for what starts from nothing. "lars" (You et
-            al. 2017, arXiv 1708.03888) and "lamb" (You et al. 2020, arXiv 1904.00962) give each layer a rate of its
-            own, for more than 8,192 pictures a step; they have no rate by default.
+        optimizer: "sgd", "plain-sgd" (without momentum), "adamw", or "auto": "sgd" where everything starts from a good
+            place, since its steps shrink with the gradient and leave alone what fits already; "adamw" for what starts
+            from nothing. "lars" (You et al. 2017, arXiv 1708.03888) and "lamb" (You et al. 2020, arXiv 1904.00962)
+            give each layer a rate of its own, for more than 8,192 pictures a step; they have no rate by default.
         lr: The head's rate at its height; by default the method's own. It is used as given, whatever the batch, unless
             `scale_lr` says otherwise. "auto" looks for it by a range test (Smith 2017, arXiv 1506.01186) before each
             phase on pictures.

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from .loss import StyleLoss
+from .motion import Motion, given_flow, reliable, temporal_loss, warp
 from .pixels import paint, picture
-from .warp import Motion, given_flow, reliable, temporal_loss, warp
 
 
 @dataclass(frozen=True, kw_only=True)

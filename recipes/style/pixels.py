@@ -33,7 +33,7 @@ def paint(loss: Loss, start: Tensor, *, steps: int, name: str = "the picture") -
     """
     pixels = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)
     mover = torch.optim.LBFGS([pixels], max_iter=steps, history_size=20, line_search_fn="strong_wolfe",
-                              tolerance_grad=1e-10, tolerance_change=1e-12)  # fmt: skip
+                              tolerance_grad=0.0, tolerance_change=0.0)  # fmt: skip
     curve: list[dict[str, float]] = []
 
     def closure() -> Tensor:

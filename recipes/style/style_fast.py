@@ -11,7 +11,7 @@ Data:
     The application is Prisma's; the method is Johnson's and not theirs, which was not published.
     A Study: `predict`, `evaluate` and resume have nothing to do here; --painter paints with a finished net.
 Expect:
-    EXPECT
+    Generated data: with random weights, which judge nothing, the loss falls from 4.9 to 2.1 in 6 steps.
 """
 
 from __future__ import annotations
@@ -115,7 +115,6 @@ def style_fast(
 
 def sample(folder: Path, seed: int) -> None:
     """Draws photographs of two textures, and a painting of a third."""
-    for number in range(4):
-        drawn = ft.generated_picture(number % 2, seed=10 * seed + number, side=80)
-        Image.fromarray(drawn).save(folder / f"{number}.png")
-    Image.fromarray(ft.generated_picture(2, seed=seed, side=80)).save(folder / "style.png")
+    for name, kind, drawn in (("0", 0, 0), ("1", 1, 1), ("2", 0, 2), ("3", 1, 3), ("style", 2, 4)):
+        picture = Image.fromarray(ft.generated_picture(kind, seed=10 * seed + drawn, side=80))
+        picture.save(folder / f"{name}.png")

@@ -6,12 +6,14 @@ Run:
     finetune run style_image photos/ --style starry-night.jpg --out runs/painted
     finetune run style_image photo.jpg --style painting.jpg --backbone torchvision/squeezenet1_0 --out runs/painted
 Data:
-    Any photographs and any painting, yours or in the public domain: one picture, or a folder of them. A file style.jpg
-    or style.png among them is the painting where --style names none.
+    Any photographs and any painting, yours or under a licence that lets you. Expected: one picture, or a folder of
+    them; a file style.jpg or style.png among them is the painting where --style names none.
     The application is Prisma's; the method is Gatys' and not theirs, which was not published.
     A Study: `predict` and `evaluate` have nothing to do here, resume neither, and it runs on one device.
 Expect:
-    EXPECT
+    Real data: 4 photographs in the manner of one (--size 384 --painted-steps 120, SqueezeNet): the style distance falls
+    to 0.10 to 0.25, n = 4; the photographs themselves, the baseline, are at 0.84 to 2.37. VGG's own weights were not
+    at hand.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ Data:
     The application is Artisto's; the method is Ruder's and not theirs, which was not published.
     A Study: `predict`, `evaluate`, several devices and resume have nothing to do here.
 Expect:
-    EXPECT
+    Real data: 6 frames of a drive (--flow dis --size 320 --painted-steps 40, SqueezeNet): the warping error between
+    frames is 0.00016 to 0.00019, n = 5 pairs; each frame painted for itself, the baseline, has 0.0067 to 0.0076, at the
+    same style distance (0.24 and 0.26). RAFT's weights were not at hand.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ import finetune as ft
 
 from .film import apart, paint_film, steps_between, steps_given, warping_error, write_film
 from .loss import Listener, StyleLoss, layers_of
+from .motion import Motion
 from .pixels import files_of, picture, read, style_of
-from .warp import Motion
 
 
 def style_video(

@@ -47,7 +47,8 @@ def test_unknown_names_answer_with_what_there_is(name, message):
 
 
 def test_backbones_are_listed_by_pattern():
-    assert list_backbones("finetune/*") == ["finetune/lenet5", "finetune/mlp2500", "finetune/mlp800"]
+    ours = ["finetune/lenet5", "finetune/mlp2500", "finetune/mlp800", "finetune/pilotnet"]
+    assert list_backbones("finetune/*") == ours
     found = list_backbones("vgg16*")
     assert {"timm/vgg16", "timm/vgg16.tv_in1k", "torchvision/vgg16_bn"} <= set(found)
     assert len(list_backbones()) > 1000

@@ -17,11 +17,20 @@ from tests.made import QUICK_WORDS
 RECIPES = shipped()
 TREES = {recipe.name: ast.parse(recipe.file.read_text(encoding="utf-8")) for recipe in RECIPES}
 # The words that make a run of a recipe one of seconds, where those of a probe on a tiny net do not.
+_ON_CPU = ["--accelerator", "cpu", "--workers", "0"]
+_TINY_VGG = ["--backbone", "torchvision/squeezenet1_0", "--weights", "none", "--size", "64"]
 QUICK: dict[str, list[str]] = {
     "backbone_compare": ["--backbones", "finetune/lenet5=none", "--labels", "4,16", "--methods", "probe",
                          "--accelerator", "cpu", "--workers", "0"],
     "large_batch": ["--backbone", "timm/resnet10t", "--input-size", "32", "--epochs", "1", "--accelerator", "cpu",
                     "--workers", "0"],
+    "kernels": [],
+    "learning_rules": [],
+    **{name: ["--epochs", "1", *_ON_CPU] for name in ("mnist_mlp", "lenet5", "elastic_mnist")},
+    "visualize": [*_TINY_VGG, "--layers", "features.3", "--channels", "2", "--window", "24"],
+    "style_image": [*_TINY_VGG, "--painted-steps", "3"],
+    "style_fast": [*_TINY_VGG, "--steps", "3", "--crop-size", "48", "--width", "4", *_ON_CPU],
+    "style_video": [*_TINY_VGG, "--painted-steps", "2", "--flow", "dis"],
 }  # fmt: skip
 
 
@@ -45,7 +54,7 @@ def test_a_recipe_says_how_to_run_it_where_its_data_is_from_and_what_to_expect(r
 @each()
 def test_what_works_was_measured_with_sample_and_interval(recipe):
     for entry in re.findall(r"(?:Real data|Too few to tell):(.*?)(?:\n\n|\Z)", recipe.sections["Expect"], re.DOTALL):
-        assert re.search(r"\bn = [\d,]+", entry) and re.search(r"\d to -?\d", entry) and "baseline" in entry, entry
+        assert re.search(r"\bn = [\d,]+", entry) and re.search(r"\d to -?\.?\d", entry) and "baseline" in entry, entry
 
 
 @each()
@@ -56,7 +65,7 @@ def test_every_option_has_a_type_a_default_and_a_word_of_explanation(recipe):
         assert parameter.annotation is not parameter.empty, name
         assert name == "source" or parameter.default is not parameter.empty, name
         assert parameter.default is not True, f"{name}: a flag can only be switched on"
-        assert re.search(rf"^    {name}: \w", said, re.MULTILINE), name
+        assert re.search(rf"^    {name}: \S", said, re.MULTILINE), name
 
 
 @each()
@@ -98,7 +107,9 @@ def test_it_runs_from_the_command_line_on_data_it_makes(recipe, tmp_path, capsys
     data = ft.read_recipe(out).data
     assert cli.call(["evaluate", str(out), str(data.source), *source_words(data), "--json"]) == 0
     capsys.readouterr()
-    picture = next(path for path in (tmp_path / "run-sample").rglob("*") if path.suffix in (".jpg", ".png", ".tif"))
+    picture = next(
+        path for path in (tmp_path / "run-sample").rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    )
     assert cli.call(["predict", str(out), str(picture), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert len(answer) == 1 and not answer[0]["error"]

@@ -43,6 +43,8 @@ def test_the_worst_slice_is_large_and_bad_and_not_small_and_unlucky():
     loss = worst(found, "log_loss")
     assert loss["value"] == "bad", "of a loss the low end is the good one"
     assert worst([one for one in found if one["n"] < FEWEST], "accuracy") is None
+    assert worst(found, "accuracy", 0.5) is None, "no slice is worse than the whole"
+    assert worst(found, "accuracy", 0.7)["value"] == "bad"
 
 
 def test_of_equal_slices_the_one_that_is_surely_worse_is_named():
