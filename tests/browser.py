@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ from typing import Any
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 60
+
+# The browser reads from 3 and writes to 4. In a process of its own, where those are nobody else's by now; by way of
+# high numbers, for one of the two may be 3 or 4 itself.
+THIRD_AND_FOURTH = """
+import fcntl, os, sys
+one, other = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 20) for number in sys.argv[1:3])
+os.dup2(one, 3)
+os.dup2(other, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -86,18 +97,13 @@ def browser(profile: Path) -> Iterator[Browser]:
     theirs_in, send = os.pipe()
     receive, theirs_out = os.pipe()
 
-    def third_and_fourth() -> None:
-        # By way of high numbers: one of ours may be 3 or 4 itself.
-        one, other = os.dup(theirs_in), os.dup(theirs_out)
-        os.dup2(one, 3)
-        os.dup2(other, 4)
-
     quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              "--disable-dev-shm-usage")  # fmt: skip
     process = subprocess.Popen(
-        [str(PROGRAM), *quiet, "--remote-debugging-pipe", f"--user-data-dir={profile}"],
-        pass_fds=(3, 4), preexec_fn=third_and_fourth, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", THIRD_AND_FOURTH, str(theirs_in), str(theirs_out), str(PROGRAM), *quiet,
+         "--remote-debugging-pipe", f"--user-data-dir={profile}"],
+        pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(theirs_in)
     os.close(theirs_out)
