@@ -41,6 +41,8 @@ def test_a_run_folder_holds_what_it_always_holds(model):
             "metrics.csv",
             "metrics.json",
             "predictions.csv",
+            "report.html",
+            "run.json",
             "report.md",
             "progress.json",
             "model",
