@@ -97,6 +97,8 @@ def write_report(
              "measured": measured, "notes": list(notes), "plan": plan, "repeat": repeat,
              "license": license_of(recipe.model)}  # fmt: skip
     write_json(folder / STORY, story)
+    if not (folder / RECIPE).exists():
+        return  # a trial of a search: nobody reads its page
     # Ctrl-C while pictures are drawn costs the pictures, and not a run whose model is written.
     with contextlib.suppress(KeyboardInterrupt):
         write_worst(folder, network, task, examples, told, maps="folds" not in metrics)

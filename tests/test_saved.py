@@ -179,7 +179,7 @@ def test_loading_runs_no_code_and_reads_only_known_kinds(of_timm, tmp_path):
         seal(folder)
         with pytest.raises(RunFolderError, match="incomplete"):
             load(folder)
-    assert {file.suffix for file in folder.iterdir()} == {".json", ".safetensors"}
+    assert {file.suffix for file in folder.iterdir()} == {".json", ".safetensors", ".md"}
 
 
 def test_weights_that_are_not_those_of_the_description_are_refused(of_timm, of_torchvision, tmp_path):

@@ -91,8 +91,8 @@ class PictureLoader(DataLoader[Any]):
                 batch = next(source)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if not DIED.search(str(error)):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if not _of_a_death(error):
                     raise
                 if not self._bury(done):
                     deaths += 1
@@ -153,6 +153,14 @@ class PictureLoader(DataLoader[Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"generator": torch.Generator().manual_seed(state["generator"])})
+
+
+def _of_a_death(error: Exception) -> bool:
+    """Whether an error says that a worker is gone, and not what one has met while it read."""
+    if isinstance(error, RuntimeError):
+        return DIED.search(str(error)) is not None
+    # It died while it handed a batch over; what a worker raises by itself begins with "Caught".
+    return not str(error).startswith("Caught ")
 
 
 def killers(pictures: Any, places: Sequence[Place]) -> dict[Place, str]:

@@ -23,7 +23,7 @@ from finetune.data.examples import read_examples
 from finetune.data.labels import Labels
 from finetune.data.loaders import make_loader, view_loader
 from finetune.data.options import Data
-from finetune.data.workers import DataLoader, PictureLoader, killers
+from finetune.data.workers import DataLoader, PictureLoader, _of_a_death, killers
 from finetune.errors import DataError, UnreadableError
 from finetune.types import ImageSpec
 
@@ -215,3 +215,8 @@ def test_a_loader_without_processes_is_torchs_own(examples):
     made = loader(examples, workers=0)
     assert isinstance(made, PictureLoader) and isinstance(made, DataLoader)
     assert len(rows_of(made)) == 16
+
+
+def test_a_worker_that_dies_while_it_hands_a_batch_over_is_told_from_one_that_lost_its_connection():
+    assert _of_a_death(ConnectionResetError(104, "Connection reset by peer")) and _of_a_death(EOFError())
+    assert not _of_a_death(ConnectionResetError("Caught ConnectionResetError in DataLoader worker process 0."))
