@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import tempfile
@@ -53,6 +54,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             # A full disk comes as this, with the system's words inside: "... No space left on device (os error 28)".
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(*((int(code[1]), os.strerror(int(code[1]))) if code else (str(error),))) from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in 64 hexadecimal digits.
+
+    Raises:
+        OSError: It is not there, or cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def locked(file: Any, *, shared: bool = False) -> bool:

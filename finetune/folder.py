@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import itertools
 import json
 import os
@@ -26,6 +27,8 @@ STORY, PAGE, ERRORS = "run.json", "report.html", "errors"
 FIGURES, FITS = "figures", "fits"  # of a study
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
         FITS, STEPS, LOGS, STORY, PAGE, ERRORS}  # fmt: skip
+# As `files.replacing` and hard links name what they write before it is whole.
+HALF_WRITTEN = re.compile(r"\..+\.(json|csv|md|html|svg|safetensors|head)\.(\w{8}|\d+)")
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase
 FOLD = re.compile(r"fold-\d+")  # the folders of a run's folds, each a run folder of its own
 LEFT_BY_OTHERS = {"lightning_logs", ".DS_Store", "Thumbs.db", ".lock"}  # a user's logger, file managers, a killed run
@@ -87,7 +90,7 @@ def resumed_folder(folder: Path) -> Iterator[Path]:
         RunFolderError: Another process is at work in it, or it cannot be written.
     """
     with _alone(folder):
-        for torn in (path for path in folder.rglob(".*") if path.name != ".lock" and path.is_file()):
+        for torn in (path for path in folder.rglob(".*") if HALF_WRITTEN.fullmatch(path.name)):
             torn.unlink()  # what was being written when the process was killed
         try:
             yield folder
@@ -96,16 +99,19 @@ def resumed_folder(folder: Path) -> Iterator[Path]:
                 raise _of_disk(error, folder) from error
             raise
     # What --overwrite had put aside for the run that is whole now.
-    for aside in folder.parent.glob(f".{folder.name}.before-*"):
+    for aside in folder.parent.glob(f".{glob.escape(folder.name)}.before-*"):
         shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Holds the lock of a run folder; a process that dies lets go of it."""
+    if os.name != "posix":  # elsewhere nobody lets go of a lock for a process that dies
+        yield
+        return
     path = folder / ".lock"
     with path.open("w") as file:
-        if os.name == "posix" and not locked(file):
+        if not locked(file):
             raise RunFolderError(f"Another process is at work on the run in {folder}. Expected one at a time.")
         try:
             yield

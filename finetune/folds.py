@@ -103,9 +103,9 @@ def _all_folds(
         )
         own_doors = replace(doors, callbacks=copy.deepcopy(doors.callbacks))
         try:
-            own = folder / f"fold-{number}"
-            begun = resume and own.is_dir() and any(own.iterdir())
-            with resumed_folder(own) if begun else run_folder(own) as inside:
+            place = folder / f"fold-{number}"
+            begun = resume and place.is_dir() and any(place.iterdir())
+            with resumed_folder(place) if begun else run_folder(place) as inside:
                 write_recipe(inside, replace(fold.asked, data=fold.recipe.data), fold.machine)
                 now = time.monotonic()
                 ends = None if until is None else now + (until - now) / (data.folds or 1)

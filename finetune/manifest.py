@@ -5,14 +5,13 @@ A safetensors file whose numbers have a flipped bit loads without a word, and so
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from .errors import RunFolderError
-from .files import replacing
+from .files import replacing, sha256
 
 MANIFEST = "sha256.json"
 DESCRIPTION = "finetune.json"
@@ -67,12 +66,6 @@ def check(folder: Path, *, only: Collection[str] | None = None) -> None:
     if wrong:
         more = [f"So it is with {len(wrong) - SHOWN} more files."] if len(wrong) > SHOWN else []
         raise RunFolderError("\n".join(wrong[:SHOWN] + more))
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, RunFolderError, StoppedError
+from .folder import RECIPE
 
 if TYPE_CHECKING:
     from .model import Model
@@ -44,25 +44,28 @@ def check_resumable(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise RunFolderError(f"There is no run folder {folder} to resume. Expected one that `fit` has made.")
-    if not (folder / "recipe.json").exists():
+    if not (folder / RECIPE).exists():
         raise RunFolderError(
-            f"There is nothing to resume in {folder}: it has no recipe.json, so the run was killed before it began, or "
+            f"There is nothing to resume in {folder}: it has no {RECIPE}, so the run was killed before it began, or "
             "this is no run folder. Begin it anew."
         )
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run has nothing left to do."""
-    try:
-        return bool(json.loads((folder / "progress.json").read_text(encoding="utf-8"))["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    """Whether the run has nothing left to do.
+
+    Raises:
+        RunFolderError: What it says of itself cannot be read.
+    """
+    from .training.ledger import read_progress
+
+    return bool(read_progress(folder).get("finished", False))
 
 
 def restarted_in(out: Path) -> bool:
     """Whether a cluster has started this process again, and `out` holds what its predecessor began."""
     again = any(os.environ.get(name, "0") not in ("", "0") for name in RESTARTS)
-    return again and (out / "recipe.json").exists()
+    return again and (out / RECIPE).exists()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _recipes
 from .errors import ConfigError, nearest
+from .files import sha256
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -48,7 +48,7 @@ class RecipeFile:
     @property
     def sha256(self) -> str:
         """Of the file, by which a run remembers what made it."""
-        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+        return sha256(self.file)
 
     @property
     def word(self) -> str:

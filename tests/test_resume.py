@@ -22,6 +22,7 @@ from finetune.cli import call
 from finetune.errors import ConfigError, DataError, RunFolderError, StoppedError
 from finetune.training.checkpoints import Checkpoints
 from finetune.training.ledger import Ledger
+from finetune.training.resuming import KeepPlace
 
 WORDS = {
     "backbone": "timm/test_resnet", "input_size": 32, "weights": "none", "method": "full", "epochs": 4,
@@ -186,6 +187,39 @@ def test_with_none_that_is_whole_the_phase_begins_anew(tmp_path, textures, whole
     same(tmp_path / "run", whole[1])
 
 
+def test_what_the_killed_process_kept_of_a_phase_is_not_taken_for_what_it_keeps_now(tmp_path, textures, weights):
+    words = {"soup": 3, "epochs": 5}
+    interrupted(textures, tmp_path / "run", 13, **words)
+    kept = tmp_path / "run/checkpoints"
+    assert (kept / "0-train-2.safetensors").exists()
+    for place in (kept / "0-train.steps").iterdir():
+        (place / "files.json").unlink()
+
+    class Clean(L.Callback):
+        def on_train_start(self, trainer, module):
+            assert not [file.name for file in kept.iterdir() if file.is_file()]
+
+    ft.fit(resume=tmp_path / "run", verbose=False, callbacks=[Clean()])
+
+
+def test_what_was_half_written_goes_and_what_is_somebody_elses_stays(tmp_path, textures, whole):
+    interrupted(textures, tmp_path / "run", 3)
+    torn = tmp_path / "run/.metrics.csv.a1b2c3d4"
+    theirs = tmp_path / "run/.notes.txt"
+    torn.write_text("half")
+    theirs.write_text("mine")
+    ft.fit(resume=tmp_path / "run", verbose=False)
+    assert not torn.exists() and theirs.read_text() == "mine"
+    same(tmp_path / "run", whole[1])
+
+
+def test_progress_that_cannot_be_read_is_named_before_anything_is_done(tmp_path, textures):
+    interrupted(textures, tmp_path / "run", 3)
+    (tmp_path / "run/progress.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"progress\.json cannot be read"):
+        ft.fit(resume=tmp_path / "run", verbose=False)
+
+
 def test_a_finished_run_is_told_again_and_nothing_is_done(tmp_path, textures, whole, capsys):
     before = left(whole[0])
     assert call(["fit", "--resume", str(whole[0])]) == 0
@@ -317,6 +351,24 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, textures, whol
     ft.fit(textures, **WORDS, out=tmp_path / "run")
     assert "no checkpoint could be written at step" in " ".join(capsys.readouterr().out.split())
     same(tmp_path / "run", whole[1])
+
+
+class Full(L.Callback):
+    """The first rank can write no checkpoint."""
+
+    def on_train_start(self, trainer, module):
+        if trainer.is_global_zero:
+            for callback in trainer.callbacks:
+                if isinstance(callback, KeepPlace):
+                    callback.standing.checkpoints.folder = Path(os.devnull) / "x"
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:.*")
+def test_a_full_disk_does_not_leave_the_other_ranks_waiting(tmp_path, textures):
+    words = {"devices": 2, "batch_size": 3, "epochs": 1, "norms": "frozen"}
+    fit(textures, tmp_path / "run", Full(), **words)
+    assert json.loads((tmp_path / "run/progress.json").read_text())["finished"] is True
 
 
 def test_a_checkpoint_that_fails_half_way_leaves_those_before(tmp_path):

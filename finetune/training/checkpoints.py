@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ..files import sha256
 
 STATE, LISTED = "state.ckpt", "files.json"
 KEPT = 2
@@ -61,6 +61,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def of(cls, run: Path, key: str) -> Checkpoints:
+        """Those of a phase of a run, by what its files are called by."""
+        return cls(run / "checkpoints" / f"{key}.steps")
 
     def write(self, save: Callable[[Path], None], *, beside: Sequence[Path], facts: Mapping[str, Any]) -> None:
         """Writes one and lets go of all but the last two.
@@ -125,8 +130,7 @@ def _torn(place: Path) -> str | None:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    with file.open("rb") as opened:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256(file)}
 
 
 def _linked(source: Path, target: Path) -> None:
@@ -142,9 +146,11 @@ def _linked(source: Path, target: Path) -> None:
 
 def _on_disk(place: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
-    with contextlib.suppress(PermissionError):  # Windows opens no folder
-        handle = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    if place.is_dir() and os.name != "posix":
+        return  # Windows opens no folder
+    # And waits there only for files that are open to be written.
+    handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

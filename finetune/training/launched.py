@@ -7,6 +7,7 @@ through the code however the ranks were started, and nothing that a follower cou
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,6 +24,9 @@ CHUNK = 16 * 2**20
 """Bytes that the store is given at once."""
 FOREVER = timedelta(days=30)
 """Followers wait while the leader reads pictures; how long nothing may move within a fit is `rank_timeout`'s to say."""
+
+GOODBYE = timedelta(minutes=5)
+"""How long the leader waits at the end for followers to hear of it."""
 
 
 class Group:
@@ -55,7 +59,8 @@ class Group:
         Args:
             told: The run folder, whose model they may read; None where there is none.
         """
-        self._send(pickle.dumps(told))
+        with contextlib.suppress(dist.DistStoreError):  # one that has died, or never came, is the launcher's to end
+            self._send(pickle.dumps(told), GOODBYE)
 
     def follow(self) -> str | None:
         """Waits for fits and takes part in them, until the leader says that there are no more; then what it told."""
@@ -80,7 +85,7 @@ class Group:
         finally:
             dist.destroy_process_group()
 
-    def _send(self, packed: bytes) -> None:
+    def _send(self, packed: bytes, patience: timedelta = FOREVER) -> None:
         key = f"given-{self._fits}"
         pieces = [packed[at : at + CHUNK] for at in range(0, len(packed), CHUNK)]
         for number, piece in enumerate(pieces):
@@ -88,7 +93,7 @@ class Group:
         self._store.set(key, str(len(pieces)))
         # The store goes with the leader: it waits until everybody has read.
         for rank in range(1, self.place.world_size):
-            self._store.wait([f"{key}-read-{rank}"], FOREVER)
+            self._store.wait([f"{key}-read-{rank}"], patience)
         for number in range(len(pieces)):
             self._store.delete_key(f"{key}-{number}")
 

@@ -62,6 +62,7 @@ class Learner(L.LightningModule):
         self.divided: Cut | None = None
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self.train_loss = RunningMean()
+        self.batches = 0  # taken so far, of any kind: whoever watches sees that something moves
         self._named = named
         self._now: tuple[int, Batch, Tensor] | None = None
         self._late: list[tuple[int, Batch, Tensor]] = []
@@ -141,19 +142,22 @@ class Learner(L.LightningModule):
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         # Scaled losses of 16 bits overflow now and then, and their scaler skips the step by itself; of sharded weights
         # each rank holds a part.
-        known = self.trainer.precision not in ("16-mixed", "16-true") and type(self.trainer.strategy) in _WHOLE
+        scaled = self.trainer.precision in ("16-mixed", "16-true")
+        known = not scaled and type(self.trainer.strategy) in _WHOLE
         norm = torch.nn.utils.get_total_norm(gradients) if gradients and known else None
         self.gradient_norm = torch.full_like(loss, torch.nan) if norm is None else norm
         if not self.stops:
             return norm
         sound = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)
-        if self.device.type == "cpu" or not optimizer.defaults.get("fused"):
+        fused = optimizer.defaults.get("fused")
+        if self.device.type == "cpu" or not (fused or scaled):
             if not sound:
                 raise NotFiniteError(self._unsound_batch(step, batch, loss))
             return norm
         # Asking for the value at once would make an accelerator wait for the CPU at every step. Its fused optimizers
         # take no step where they are told of an overflow; a step later the answer is there.
-        optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
+        if fused:
+            optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
         self._stop_if_unsound()
         self._late.append((step, batch, sound))
         return norm
@@ -163,6 +167,7 @@ class Learner(L.LightningModule):
         self._step(batch, "validation")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
+        self.batches += 1
         logits = self._logits(batch.inputs, stage)
         loss = self.task.loss(logits, batch.target)
         if stage == "train":

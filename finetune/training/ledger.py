@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,18 +61,10 @@ class Ledger:
         self._told["data"] = data
         self._write()
 
-    def checkpoints(self, key: str) -> Checkpoints:
-        """Those of a phase."""
-        return Checkpoints(self.folder / "checkpoints" / f"{key}.steps")
-
-    def trim(self, key: str, say: Callable[[str], None]) -> None:
-        """Takes from metrics.csv what the phase that comes now will write again."""
-        done = self._told["phases"].values()
-        rows = max((entry["rows"] for entry in done), default=0)
-        at = self.checkpoints(key).last(say)
-        if at is not None:
-            rows = max(rows, at.facts["rows"])
-        keep_rows(self.folder / "metrics.csv", rows)
+    @property
+    def rows(self) -> int:
+        """How many rows of metrics.csv the phases that ended have written; later ones will be written again."""
+        return max((entry["rows"] for entry in self._told["phases"].values()), default=0)
 
     def begun(self, key: str) -> Phase | None:
         """A phase with the rate and the length that were measured for it, where it has begun."""
@@ -109,7 +101,7 @@ class Ledger:
             "rows": count_rows(self.folder / "metrics.csv"),
         }
         self._write()
-        self.checkpoints(key).clear()
+        Checkpoints.of(self.folder, key).clear()
 
     def finish(self) -> None:
         """Notes that there is nothing left to do."""

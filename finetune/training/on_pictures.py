@@ -20,6 +20,7 @@ from .below import computed_once
 from .checkpoints import Checkpoints
 from .clock import every
 from .freeze import learning_stages
+from .ledger import keep_rows
 from .machine import accumulation
 from .offers import Candidate, Surroundings, write_state
 from .phase import Phase
@@ -135,8 +136,8 @@ def fit_on_pictures(
                 offers, asked = fit(ran, place)
             for line in (*_afterwards(learner, watchers), *(f"  {line}" for line in place.failed)):
                 say(line)
-            if not asked:
-                place.checkpoints.clear()
+            if not asked and around.ledger is None:
+                place.checkpoints.clear()  # else when it is noted that the phase is done
     finally:
         network.requires_grad_(True)
         if added:
@@ -207,7 +208,7 @@ def standing_of(around: Surroundings, plan: Plan, key: str, say: Say) -> Standin
     """Where a phase writes down how far it is, and the checkpoint that it goes on from in a run that is resumed."""
     from .resuming import Standing
 
-    checkpoints = Checkpoints(around.folder / "checkpoints" / f"{key}.steps")
+    checkpoints, table = Checkpoints.of(around.folder, key), around.folder / "metrics.csv"
     after = None
     if around.ledger is not None and around.ledger.resume:
         after = checkpoints.last(say)
@@ -215,8 +216,11 @@ def standing_of(around: Surroundings, plan: Plan, key: str, say: Say) -> Standin
             say(f'  going on at step {after.facts["step"]} of phase "{after.facts["phase"]}"')
     if after is None:
         checkpoints.clear()
+    if around.ledger is not None:
+        # What the phase has written since, it will write again.
+        keep_rows(table, after.facts["rows"] if after is not None else around.ledger.rows)
     return Standing(
-        checkpoints=checkpoints, every=every(plan.checkpoint_every), table=around.folder / "metrics.csv", after=after,
+        checkpoints=checkpoints, every=every(plan.checkpoint_every), table=table, after=after,
         again=f"finetune fit --resume {around.ledger.folder}" if around.ledger is not None else "",
     )  # fmt: skip
 

@@ -88,15 +88,11 @@ def fit_phase(
     state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
     keep = KeepBest(state, monitor, higher, also=plan.soup - 1)
     place = None if standing is None else KeepPlace(standing, keep.existing, phase.name)
-    if standing is not None and standing.after is not None:
-        standing.after.put_back(keep.files())
-        start_at(data["train_dataloaders"], standing.after)
-        data = {**data, "ckpt_path": str(standing.after.state), "weights_only": True}
-    else:
-        state.unlink(missing_ok=True)
-    stop = PoliteStop()
-    trainer = dict(around.trainer)
+    data = _from_where(standing, keep, data)
+    stop, trainer = PoliteStop(), dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
+    several = place is not None and around.machine.world_size > 1
+    notes = around.folder / "checkpoints" / ".ranks"
     callbacks = [
         *beside(phase, plan, monitor, higher),
         keep,
@@ -110,41 +106,76 @@ def fit_phase(
         *([PhaseBar(prefix + phase.name, monitor)] if around.progress else []),
         # Those that count epochs or remember a best value start anew in each phase.
         *(copy.deepcopy(c) if isinstance(c, Checkpoint | EarlyStopping) else c for c in own),
+        *([Watch(notes, seconds(plan.rank_timeout), phase.name)] if several else []),
     ]
     words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
-    spawning = place is not None and around.machine.world_size > 1
-    notes = around.folder / "checkpoints" / ".ranks"
-    if spawning:
-        callbacks.append(Watch(notes, seconds(plan.rank_timeout), phase.name))
-    with quiet_lightning(), forwarded(spawning):
+    try:
+        _fit(words, module, data, around.machine, notes if several else None)
+    except KeyboardInterrupt:
+        stop.asked = True
+    if stop.asked and not state.exists():
+        raise KeyboardInterrupt
+    return _offers(module, phase, monitor, keep), stop.asked
+
+
+def _from_where(standing: Standing | None, keep: KeepBest, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the Trainer is given to go on from a checkpoint, or to begin without anything that was there before."""
+    if standing is not None and standing.after is not None:
+        standing.after.put_back(keep.files())
+        start_at(data["train_dataloaders"], standing.after)
+        return {**data, "ckpt_path": str(standing.after.state), "weights_only": True}
+    # What an attempt before has left must not be taken for this one's.
+    for file in keep.files():
+        file.unlink(missing_ok=True)
+    return data
+
+
+def _fit(
+    words: Mapping[str, Any], module: L.LightningModule, data: Mapping[str, Any], machine: Machine, notes: Path | None
+) -> None:
+    """Fits in this process, in ranks that it starts, or together with those that a launcher has started.
+
+    Args:
+        words: The keywords of Lightning's Trainer.
+        module: What is trained.
+        data: As `Trainer.fit` takes it.
+        machine: The devices.
+        notes: Where the ranks of a phase of ours note how far they are; None where nobody does.
+    """
+    together = group() if machine.world_size > 1 else None
+    with quiet_lightning(), forwarded(notes is not None and together is None):
         try:
-            together = group()
-            if together is not None and around.machine.world_size > 1:
+            if together is not None:
                 together.fit(words, module, data)
             else:
                 fit_trainer(L.Trainer(**words), module, data)
-        except KeyboardInterrupt:
-            stop.asked = True
         except Exception as error:
-            if spawning:
+            if notes is not None:
                 raise_if_hung(notes, error)
             raise
         finally:
-            shutil.rmtree(notes, ignore_errors=True)
-    if not state.exists() and stop.asked:
-        raise KeyboardInterrupt
-    if not state.exists():
+            if notes is not None:
+                shutil.rmtree(notes, ignore_errors=True)
+
+
+def _offers(module: L.LightningModule, phase: Phase, monitor: str | None, keep: KeepBest) -> list[Candidate]:
+    """The weights that a phase has kept, the best first; those are loaded.
+
+    Raises:
+        TrainingError: It has kept none.
+    """
+    if not keep.path.exists():
         raise TrainingError(
             f'No epoch of phase "{phase.name}" had a finite {monitor} on validation, so there are no weights to keep. '
             "Expected validation examples of more than one class; see --monitor for another metric."
         )
-    module.float().load_state_dict(load_file(state))  # a precision such as bf16-true has converted the module in place
-    kept = [path for path in (state, *keep.others()) if path.exists()]
+    # A precision such as bf16-true has converted the module in place.
+    module.float().load_state_dict(load_file(keep.path))
+    kept = [path for path in (keep.path, *keep.others()) if path.exists()]
     facts = [json.loads(path.with_suffix(".json").read_text()) for path in kept]
-    offers = [Candidate(phase=phase.name, epoch=f["epoch"], score=f["score"], state=path)
-              for path, f in zip(kept, facts, strict=True)]  # fmt: skip
-    return offers, stop.asked
+    return [Candidate(phase=phase.name, epoch=f["epoch"], score=f["score"], state=path)
+            for path, f in zip(kept, facts, strict=True)]  # fmt: skip
 
 
 def beside(phase: Phase, plan: Plan, monitor: str | None = None, higher: bool = True) -> list[L.Callback]:

@@ -103,7 +103,7 @@ class KeepPlace(L.Callback):
 
     def on_validation_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int, *more: Any) -> None:
         """A validation may take longer than there is left: what was written before has to do."""
-        if self._asked is not None and trainer.world_size == 1:
+        if self._asked is not None:
             self._leave(trainer, self._asked)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
@@ -144,16 +144,25 @@ class KeepPlace(L.Callback):
         facts = {"epoch": trainer.current_epoch, "batch": batch, "step": trainer.global_step, "phase": self.name,
                  "rows": count_rows(self.standing.table) if trainer.is_global_zero else 0}  # fmt: skip
         self._ranks = ranks
+        self._written = time.monotonic()
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint("")  # all ranks take part, the first one writes
+            return
+        together = False
+
+        def save(path: Path) -> None:
+            nonlocal together
+            trainer.save_checkpoint(path)
+            together = True
+
         try:
-            if trainer.is_global_zero:
-                self.standing.checkpoints.write(trainer.save_checkpoint, beside=self.beside(), facts=facts)
-            else:
-                trainer.save_checkpoint("")  # all ranks take part, the first one writes
+            self.standing.checkpoints.write(save, beside=self.beside(), facts=facts)
         except OSError as error:
+            if not together:
+                trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait
             # The run is worth more than this checkpoint: the one before is still there.
             why = error.strerror or error
             self.standing.failed.append(f"no checkpoint could be written at step {trainer.global_step}: {why}")
-        self._written = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """What belongs to the ranks, as plain values and tensors."""

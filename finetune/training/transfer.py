@@ -17,6 +17,7 @@ from ..errors import TrainingError
 from ..features import Values, device_for, run_over, view_features
 from ..models.network import Network
 from ..tasks.base import HIGHER_IS_BETTER, Task
+from .ledger import keep_rows
 from .offers import Candidate, Surroundings, add_row, write_state
 from .on_pictures import Turn, fit_on_pictures
 from .phase import Phase
@@ -131,9 +132,9 @@ def transfer(
                 load_offer(network, kept[0])
                 say(f'  phase "{phase.name}" was done before')
             else:
-                if ledger is not None:
-                    ledger.trim(key, say)
                 if phase.on == "features":
+                    if ledger is not None:
+                        keep_rows(around.folder / "metrics.csv", ledger.rows)
                     fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
                     kept = [_offer(network, task, lesson, phase, metric, around, key, prefix, fitted)]
                 else:

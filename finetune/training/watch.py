@@ -43,7 +43,8 @@ class Watch(L.Callback):
             (self.folder / "hung").unlink(missing_ok=True)
         self._over = False
         self._at(trainer, TRAINING, 0, 0)
-        threading.Thread(target=self._beside, args=(trainer.global_rank, trainer.world_size), daemon=True).start()
+        args = (module, trainer.global_rank, trainer.world_size)
+        threading.Thread(target=self._beside, args=args, daemon=True).start()
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """A batch has been read."""
@@ -72,10 +73,13 @@ class Watch(L.Callback):
     def _at(self, trainer: Any, stage: int, batch: int, part: int) -> None:
         self._place, self._moved = (trainer.current_epoch + 1, stage, batch, part), time.time()
 
-    def _beside(self, rank: int, ranks: int) -> None:
+    def _beside(self, module: Any, rank: int, ranks: int) -> None:
         """The thread of a rank: writes its note, and as rank 0 reads those of all."""
-        pause = min(NOTED_EVERY, self.timeout / 10)
+        pause, batches = min(NOTED_EVERY, self.timeout / 10), 0
         while not self._over:
+            if module.batches != batches:
+                # Also where no hook tells: an average is compared by a second pass over validation.
+                batches, self._moved = module.batches, time.time()
             note = json.dumps({"rank": rank, "place": self._place, "at": self._moved})
             temporary = self.folder / f".{rank}"
             with contextlib.suppress(OSError):  # a full disk is no reason to end

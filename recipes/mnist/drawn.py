@@ -1,4 +1,4 @@
-"""Digits in MNIST's files where MNIST is not at hand: those of scikit-learn, which are real and smaller."""
+"""What recipes of digits share: how they learn, and scikit-learn's digits where MNIST is not at hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import finetune as ft
+
 MAGIC = {1: 2049, 3: 2051}
+
+
+def learned_anew(source: str, backbone: str, phase: ft.Phase, batch_size: int) -> ft.Recipe:
+    """A network that learns MNIST's digits from random weights in one phase."""
+    return ft.Recipe(
+        data=ft.Data(source=source, copies="exact"),
+        model=ft.Backbone(backbone, weights="none"),
+        task=ft.Classify(),
+        plan=ft.Plan(phases=(phase,), batch_size=batch_size),
+    )
 
 
 def write_idx(file: Path, array: np.ndarray) -> None:

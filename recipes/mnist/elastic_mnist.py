@@ -22,7 +22,7 @@ from typing import Literal
 
 import finetune as ft
 
-from .drawn import draw_digits
+from .drawn import draw_digits, learned_anew
 
 
 def elastic_mnist(
@@ -48,12 +48,7 @@ def elastic_mnist(
         lr: The rate at its height.
     """
     phase = ft.Phase(name="train", epochs=epochs, optimizer="adamw", lr=lr, norms="train", augment=variation)
-    return ft.Recipe(
-        data=ft.Data(source=source, copies="exact"),
-        model=ft.Backbone(backbone, weights="none"),
-        task=ft.Classify(),
-        plan=ft.Plan(phases=(phase,), batch_size=batch_size),
-    )
+    return learned_anew(source, backbone, phase, batch_size)
 
 
 def sample(folder: Path, seed: int) -> None:

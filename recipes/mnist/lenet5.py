@@ -20,7 +20,7 @@ from pathlib import Path
 
 import finetune as ft
 
-from .drawn import draw_digits
+from .drawn import draw_digits, learned_anew
 
 
 def lenet5(
@@ -38,12 +38,7 @@ def lenet5(
         lr: The rate at its height.
     """
     phase = ft.Phase(name="train", epochs=epochs, optimizer="adamw", lr=lr, norms="train", augment="none")
-    return ft.Recipe(
-        data=ft.Data(source=source, copies="exact"),
-        model=ft.Backbone(backbone, weights="none"),
-        task=ft.Classify(),
-        plan=ft.Plan(phases=(phase,), batch_size=batch_size),
-    )
+    return learned_anew(source, backbone, phase, batch_size)
 
 
 def sample(folder: Path, seed: int) -> None:

@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
 import finetune as ft
 from finetune.errors import ConfigError
+from finetune.training import launched as launched_module
+from finetune.training.launched import Group
 from finetune.training.machine import Machine
 from finetune.training.place import Place, follows, place
 from tests.test_resume import SAME
@@ -83,6 +87,12 @@ def test_devices_and_nodes_are_those_that_were_started(launched):
     launched({})
     with pytest.raises(ConfigError, match="nobody has started processes"):
         Machine.of(ft.Plan(accelerator="cpu", num_nodes=2))
+
+
+def test_the_leader_does_not_wait_for_ever_for_followers_that_are_gone(monkeypatch):
+    monkeypatch.setattr(launched_module, "_meeting_point", lambda place: torch.distributed.HashStore())
+    monkeypatch.setattr(launched_module, "GOODBYE", timedelta(seconds=0.2))
+    Group(Place(rank=0, world_size=2, local_size=2, slurm=False)).end(None)
 
 
 def torchrun(source: Path, out: Path, *launch: str, prefix=()) -> subprocess.Popen:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import finetune as ft
 from finetune.errors import TrainingError
-from finetune.training.watch import late_ranks
+from finetune.training.watch import Watch, late_ranks
 from tests.test_resume import fit
 
 PLACES = st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(0, 9), st.integers(0, 1)).map(list)
@@ -35,6 +35,25 @@ def test_as_long_as_anybody_moves_nobody_is_late(places, mover):
     some = notes(places, 0)
     some[mover % len(some)]["at"] = 90
     assert late_ranks(some, now=100, timeout=50) is None
+
+
+class Module:
+    """Takes batches that no hook tells of, as a second look at validation does."""
+
+    batches = 0
+
+
+def test_a_batch_that_no_hook_tells_of_is_movement_too(tmp_path, monkeypatch):
+    watch, module, moved = Watch(tmp_path, 1.0, "train"), Module(), []
+
+    def look(ranks):
+        moved.append(watch._moved)
+        module.batches += len(moved) < 3
+        watch._over = len(moved) == 5
+
+    monkeypatch.setattr(watch, "_look", look)
+    watch._beside(module, 0, 2)
+    assert moved[0] < moved[1] < moved[2] == moved[3] == moved[4]
 
 
 class Hang(L.Callback):
