@@ -8,6 +8,7 @@ through the code however the ranks were started, and nothing that a follower cou
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 from collections.abc import Mapping
 from datetime import timedelta
@@ -114,7 +115,8 @@ def _meeting_point(place: Place) -> Any:
         cluster = SLURMEnvironment(auto_requeue=False)
         return TCPStore(cluster.main_address, cluster.main_port, place.world_size, place.rank == 0, FOREVER)
     store, *_ = next(rendezvous("env://", timeout=FOREVER))
-    return PrefixStore("finetune", store)
+    # torchrun's store outlives the processes: what those before a restart wrote there is not meant for these.
+    return PrefixStore(f"finetune-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 _group: Group | None = None
