@@ -121,10 +121,9 @@ def _reliability(facts: RunFacts) -> str:
     if not found or not found.get("bins"):
         return ""
     before, after = (_cell(found[f"ece_{name}"]) for name in ("before", "after"))
-    said = (
-        f"Expected calibration error {before} before and {after} after temperature scaling (temperature "
-        f"{number(found.get('temperature'))})."
-    )
+    scaled = f"before and {after} after temperature scaling (temperature {number(found.get('temperature'))})"
+    # A temperature of 1 changes nothing: none helped examples that it was not fitted on.
+    said = f"Expected calibration error {before}{'' if found.get('temperature') == 1 else f' {scaled}'}."
     text = drawn.reliability(found["bins"], title=f"Reliability on {facts.part}", alt=said)
     rows = [(number(one["confidence"]), number(one["accuracy"]), str(one["count"])) for one in found["bins"]]
     return (

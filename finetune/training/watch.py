@@ -34,17 +34,19 @@ class Watch(L.Callback):
     def __init__(self, folder: Path, timeout: float, phase: str) -> None:
         self.folder, self.timeout, self.phase = folder, timeout, phase
         self._place: tuple[int, int, int, int] = (0, 0, 0, 0)
-        self._moved, self._over = 0.0, False
+        self._moved = 0.0
+        self._thread: tuple[threading.Thread, threading.Event] | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """From here on all ranks go through the same places."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if trainer.is_global_zero:
             (self.folder / "hung").unlink(missing_ok=True)
-        self._over = False
         self._at(trainer, TRAINING, 0, 0)
-        args = (module, trainer.global_rank, trainer.world_size)
-        threading.Thread(target=self._beside, args=args, daemon=True).start()
+        over = threading.Event()
+        args = (module, trainer.global_rank, trainer.world_size, over)
+        self._thread = threading.Thread(target=self._beside, args=args, daemon=True), over
+        self._thread[0].start()
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """A batch has been read."""
@@ -64,19 +66,27 @@ class Watch(L.Callback):
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Nobody is waited for any longer."""
-        self._over = True
+        self._stop()
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Likewise."""
-        self._over = True
+        self._stop()
+
+    def _stop(self) -> None:
+        # Waited for: a thread that outlived the fit would be the last to hold the network while the process ends.
+        if self._thread is not None:
+            thread, over = self._thread
+            over.set()
+            thread.join()
+            self._thread = None
 
     def _at(self, trainer: Any, stage: int, batch: int, part: int) -> None:
         self._place, self._moved = (trainer.current_epoch + 1, stage, batch, part), time.time()
 
-    def _beside(self, module: Any, rank: int, ranks: int) -> None:
+    def _beside(self, module: Any, rank: int, ranks: int, over: threading.Event) -> None:
         """The thread of a rank: writes its note, and as rank 0 reads those of all."""
         pause, batches = min(NOTED_EVERY, self.timeout / 10), 0
-        while not self._over:
+        while not over.is_set():
             if module.batches != batches:
                 # Also where no hook tells: an average is compared by a second pass over validation.
                 batches, self._moved = module.batches, time.time()
@@ -86,16 +96,16 @@ class Watch(L.Callback):
                 temporary.write_text(note)
                 temporary.replace(self.folder / str(rank))
             if rank == 0:
-                self._look(ranks)
-            time.sleep(pause)
+                self._look(ranks, over)
+            over.wait(pause)
 
-    def _look(self, ranks: int) -> None:
+    def _look(self, ranks: int, over: threading.Event) -> None:
         notes = []
         for rank in range(ranks):
             with contextlib.suppress(OSError, ValueError):
                 notes.append(json.loads((self.folder / str(rank)).read_text()))
         late = late_ranks(notes, now=time.time(), timeout=self.timeout) if len(notes) == ranks else None
-        if late is not None and not self._over:
+        if late is not None and not over.is_set():
             told = f'Nothing has moved in phase "{self.phase}" for {self.timeout:g} s: {late}.'
             (self.folder / "hung").write_text(told)
             os.write(2, f"finetune: {told}\n".encode())

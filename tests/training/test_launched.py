@@ -196,7 +196,8 @@ def _on_both(textures: Path, out: Path, hosts, *more: str) -> list[subprocess.Po
               "--rdzv-id", "test", *more)  # fmt: skip
     started = []
     for number, prefix in enumerate(hosts, 1):
-        local = ("--local-addr", f"10.99.0.{number}")
+        # Both have the name of this machine, by which torchrun would tell whose address the meeting point is.
+        local = ("--local-addr", f"10.99.0.{number}", "--rdzv-conf", f"is_host={number == 1}")
         card = f"GLOO_SOCKET_IFNAME=ft-v{'ab'[number - 1]}"
         started.append(torchrun(textures, out, *launch, *local, prefix=(*prefix, "env", card)))
     return started

@@ -1,5 +1,6 @@
 """Which of several processes all others wait for."""
 
+import threading
 import time
 
 import lightning as L
@@ -46,13 +47,14 @@ class Module:
 def test_a_batch_that_no_hook_tells_of_is_movement_too(tmp_path, monkeypatch):
     watch, module, moved = Watch(tmp_path, 1.0, "train"), Module(), []
 
-    def look(ranks):
+    def look(ranks, over):
         moved.append(watch._moved)
         module.batches += len(moved) < 3
-        watch._over = len(moved) == 5
+        if len(moved) == 5:
+            over.set()
 
     monkeypatch.setattr(watch, "_look", look)
-    watch._beside(module, 0, 2)
+    watch._beside(module, 0, 2, threading.Event())
     assert moved[0] < moved[1] < moved[2] == moved[3] == moved[4]
 
 
