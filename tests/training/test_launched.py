@@ -1,5 +1,6 @@
 """Processes that a launcher has started: the first one runs, the others help it fit."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -140,6 +141,14 @@ def _children(process: subprocess.Popen) -> list[int]:
     return [int(word) for word in found.stdout.split()]
 
 
+def _kill(run: subprocess.Popen) -> None:
+    """A launcher and its processes, as when a machine is switched off."""
+    for pid in (run.pid, *_children(run)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    run.communicate()
+
+
 def _wait_for(run: subprocess.Popen, pattern: Path) -> None:
     end = time.monotonic() + 600
     while time.monotonic() < end and run.poll() is None and not list(pattern.parent.glob(pattern.name)):
@@ -217,16 +226,12 @@ def test_a_host_that_is_lost_costs_a_restart(tmp_path, textures, spawned, hosts,
     runs = _on_both(textures, tmp_path / "run", hosts)
     _wait_for(runs[0], tmp_path / "run/checkpoints/1-train.steps/0000000*")
     if what == "a killed host":
-        for child in _children(runs[1]):
-            os.kill(child, signal.SIGKILL)
-        runs[1].kill()
+        _kill(runs[1])
     else:
         subprocess.run(["ip", "-n", "ft-b", "link", "set", "ft-vb", "down"], check=True)
     time.sleep(5)
     for run in runs:
-        run.kill()
-        for child in _children(run):
-            os.kill(child, signal.SIGKILL)
+        _kill(run)
     subprocess.run(["ip", "-n", "ft-b", "link", "set", "ft-vb", "up"], check=True)
     # Both hosts are there again, as after a reboot, and the job's command is started again.
     with pytest.MonkeyPatch.context() as patch:
