@@ -15,7 +15,7 @@ from torch.utils.data import DistributedSampler
 import finetune as ft
 from finetune.data.loaders import PictureLoader
 from finetune.errors import ConfigError
-from finetune.training.phases import quiet_lightning
+from finetune.training.trainer import quiet_lightning
 from tests.training.tiny import TinyNet, state
 
 

@@ -72,7 +72,7 @@ class Group:
             self._take_part(*given)
 
     def _take_part(self, words: Mapping[str, Any], module: Any, data: Mapping[str, Any]) -> None:
-        from .phases import fit_trainer, quiet_lightning, trainer_of
+        from .trainer import fit_trainer, quiet_lightning, trainer_of
 
         backend = "cpu:gloo,cuda:nccl" if words["accelerator"] in ("cuda", "gpu") else "gloo"
         store = PrefixStore(f"fit-{self._fits}", self._store)

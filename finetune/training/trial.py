@@ -21,8 +21,8 @@ from .freeze import freeze_except
 from .learner import Learner
 from .offers import Surroundings
 from .phase import Phase
-from .phases import fit_trainer, quiet_lightning, trainer_words
 from .plan import Plan
+from .trainer import fit_trainer, quiet_lightning, trainer_words
 
 if TYPE_CHECKING:
     from .teaching import Teacher

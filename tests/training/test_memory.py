@@ -11,7 +11,7 @@ from finetune.errors import TrainingError
 from finetune.training.memory import decide_batch, largest_batch, memory_told, sizes_to_try, step_of
 from finetune.training.offers import Surroundings
 from finetune.training.phase import Phase
-from finetune.training.phases import fit_trainer
+from finetune.training.trainer import fit_trainer
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, state, tiny
 
