@@ -15,6 +15,7 @@ from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
+from .neighbours_command import neighbours_command
 from .plan_command import plan_command
 from .rank_command import backbones_command, rank_command
 from .report_command import report_command
@@ -326,6 +327,8 @@ _command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate"
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
+_command(neighbours_command, _options_of(fit_function, [word for word in SOURCE_WORDS if word != "on_corrupt"]),
+         "neighbours", "Finds the known pictures that a model finds most like others.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
 _command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",

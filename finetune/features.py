@@ -57,6 +57,10 @@ class Values:
         """The values of some rows of the table, in that order; all of them must have been read."""
         return np.asarray(self.values[np.searchsorted(self.rows, rows)])
 
+    def of(self, rows: np.ndarray) -> Values:
+        """Those of some rows of a table, as if these were all of it; all of them must have been read."""
+        return Values(self.at(rows), np.arange(len(rows)), {})
+
 
 def pooled(values: np.ndarray) -> np.ndarray:
     """(n, D) features: the mean over places, where a body keeps them, (n, D, H, W)."""
@@ -159,6 +163,13 @@ def features(
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
             shelf.put(name, found.values)
     return found
+
+
+def kept_features(network: Network, examples: Examples, *, cache: Path | None = None) -> Values | None:
+    """The features of all pictures if the cache has them; nothing is computed."""
+    shelf = Shelf.of("features", most=KEPT_BYTES, cache=cache)
+    values = shelf.get(key(network, examples), len(examples))
+    return None if values is None else Values(values, np.arange(len(examples)), {})
 
 
 def view_features(

@@ -25,6 +25,8 @@ from .tasks.decisions import Decisions, checked_prior
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .neighbours import Neighbours
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -125,6 +127,39 @@ class Model:
             write_predictions(Path(out), found.predictions)
             write_json(Path(out) / METRICS, found.metrics)
         return found.metrics
+
+    def neighbours(
+        self, inputs: Any, *, among: Any = None, k: int = 9, batch_size: int = 32, accelerator: str = "auto",
+        progress: Progress | None = None, **options: Any,
+    ) -> Neighbours:  # fmt: skip
+        """The known pictures that the network finds most like some pictures, by the cosine between features.
+
+        A picture is never its own neighbour: what has its address or its pixels is left out.
+
+        Args:
+            inputs: As for `predict`.
+            among: Any source as of `fit`, or a folder of pictures without labels; by default the pictures that the
+                model learned from, whose index is kept in the run folder.
+            k: How many.
+            batch_size: Pictures at a time.
+            accelerator: "auto", "cpu", "gpu", ...
+            progress: Is told of each batch.
+            options: Those of `Data` that say how to read `among`: image, target, layout, ...
+
+        Returns:
+            The neighbours of each: `.table()`, `.to_dict()`, and `.write(folder)` for both and a sheet of pictures.
+
+        Raises:
+            ConfigError: A k below 1, or options that do not fit.
+            DataError: Pictures that cannot be found, or none that can be read.
+            RunFolderError: The run does not say what it learned from, and `among` names nothing.
+        """
+        from .neighbours import find_neighbours
+
+        return find_neighbours(
+            self.network, inputs, self.folder, among=among, k=k, batch_size=batch_size, accelerator=accelerator,
+            progress=progress, options=options,
+        )  # fmt: skip
 
     def save(self, folder: str | Path) -> Path:
         """Copies the run folder, so that a model made without `out` outlives its temporary one."""

@@ -67,7 +67,21 @@ ROOMS = {
     "report": {"tasks"},
     "run_report": {"folder", "report"},
     "worst": {"data", "folder", "models", "report", "tasks"},
-    "model": {"data", "models", "tasks", "features", "predict", "predictions", "evaluate", "saved", "folder"},
+    "index": {"data", "features", "models"},
+    "neighbours": {"data", "features", "folder", "index", "models", "neighbours_sheet", "predict", "recipe"},
+    "neighbours_sheet": {"data", "neighbours", "report"},
+    "model": {
+        "data",
+        "neighbours",
+        "models",
+        "tasks",
+        "features",
+        "predict",
+        "predictions",
+        "evaluate",
+        "saved",
+        "folder",
+    },
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
     "training": {"data", "models", "tasks", "features", "activations"},
@@ -135,7 +149,8 @@ def test_every_room_has_its_rule():
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "plan_command", "evaluate_command",
-            "compare_command", "study", "run_command", "recipes_command", "report_command"}  # fmt: skip
+            "compare_command", "study", "run_command", "recipes_command", "report_command",
+            "neighbours_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -148,7 +163,7 @@ def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
            "evaluate_command", "compare_command", "training_part", "foreseen", "plan_command", "study", "run_command",
-           "recipes_command", "begin", "report_command"}  # fmt: skip
+           "recipes_command", "begin", "report_command", "neighbours_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 
