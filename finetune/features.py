@@ -32,6 +32,9 @@ Progress = Callable[[int], None]
 Also = Callable[[int, np.ndarray], None]
 """Is called with a row and its picture as decoded, on the thread that reads it."""
 
+Between = Callable[[np.ndarray, torch.Tensor], None]
+"""Is called with the rows of a batch and their features, on the device where logits are made of them."""
+
 FORMAT = 3
 """Counts up when reading, resizing or arithmetic changes, so that old features are not taken for new ones."""
 
@@ -100,6 +103,7 @@ def run_over(
     device: torch.device | None = None,
     progress: Progress | None = None,
     also: Also | None = None,
+    between: Between | None = None,
 ) -> Values:
     """One pass of a network in evaluation mode over all pictures.
 
@@ -111,6 +115,7 @@ def run_over(
         device: Where to compute; the CPU where none is given.
         progress: Is told of each batch.
         also: Is given each picture that is read.
+        between: Is given the features of each batch.
     """
     values, rows, errors = [], [], {}
     forward: Fast | None = None
@@ -120,7 +125,10 @@ def run_over(
             if len(read):
                 inputs = inputs.to(on, non_blocking=True)
                 forward = forward or fast(network, inputs, count=len(examples))
-                answered = forward.logits(inputs) if what == "logits" else forward.features(inputs)
+                felt = forward.features(inputs)
+                if between is not None:
+                    between(read, felt)
+                answered = network.head(felt) if what == "logits" else felt
                 values.append(answered.float().cpu().numpy())
                 rows.append(read)
             if progress is not None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .data.options import Data
-from .errors import RunFolderError
+from .errors import ConfigError, RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
-from .features import Progress
+from .features import Progress, device_for
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
-from .predict import Answers, answers, as_decided, as_examples
+from .predict import OWN, Answers, answers, as_decided, as_examples
 from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
@@ -60,7 +60,7 @@ class Model:
         return Decisions.from_dict(self.facts.get("decisions"))
 
     def predict(
-        self, inputs: Any, *, prior: Mapping[str, float] | None = None, batch_size: int = 32,
+        self, inputs: Any, *, prior: Mapping[str, float] | None = None, neighbours: int = 0, batch_size: int = 32,
         accelerator: str = "auto", progress: Progress | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """What the model says of pictures.
@@ -69,6 +69,7 @@ class Model:
             inputs: One or many paths, folders and globs; or one or many arrays (H, W) or (H, W, C) or PIL pictures.
             prior: How frequent some classes are where the pictures are from, {"melanoma": 0.02} say; by default as
                 frequent as in training.
+            neighbours: How many of the nearest training pictures are told beside each answer.
             batch_size: Pictures at a time.
             accelerator: "auto", "cpu", "gpu", ...
             progress: Is told of each batch.
@@ -76,19 +77,33 @@ class Model:
         Returns:
             One row a picture in the order asked: path, label, one column a class with its probability, error (empty
             where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
-            high.
+            high. With `neighbours` also neighbours (files, nearest first) and neighbour_labels, joined by "; ", and
+            agreeing: the share of them that has the label that was answered.
 
         Raises:
-            ConfigError: A prior of no class, or one that cannot be.
-            DataError: A folder or pattern without pictures, or an array that may be one picture or many.
+            ConfigError: A prior of no class, or one that cannot be; neighbours below 0.
+            DataError: A folder or pattern without pictures, or an array that may be one picture or many; training
+                pictures that are gone.
+            RunFolderError: The run does not say what it learned from, and neighbours are asked for.
         """
+        from .near_answers import COLUMNS, Overheard, with_neighbours
+
         if prior:
             checked_prior(self.task, prior, self.decisions.priors)
-        examples = as_examples(inputs)
+        if neighbours < 0:
+            raise ConfigError(f"neighbours is how many are told beside an answer, 0 or more. Got {neighbours}.")
+        examples, heard = as_examples(inputs), Overheard()
         found: Answers = answers(
-            self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress
-        )
-        return as_decided(self.task, examples, found, self.decisions, prior=prior)
+            self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress,
+            between=heard if neighbours else None,
+        )  # fmt: skip
+        if not neighbours:
+            return as_decided(self.task, examples, found, self.decisions, prior=prior)
+        table = as_decided(self.task, examples, found, self.decisions, prior=prior, own=(*OWN, *COLUMNS))
+        return with_neighbours(
+            table, self.network, examples, heard, self.folder, k=neighbours, kind=self.task.labels.kind,
+            batch_size=batch_size, device=device_for(accelerator),
+        )  # fmt: skip
 
     def evaluate(
         self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,

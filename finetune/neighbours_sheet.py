@@ -13,7 +13,8 @@ from .errors import UnreadableError
 from .report.figures import Panel, draw_sheet
 
 if TYPE_CHECKING:
-    from .neighbours import Neighbour, Neighbours, Query
+    from .nearby import Neighbour, Query
+    from .neighbours import Neighbours
 
 SIDE = 320
 """Pixels of a picture's longer side, which is more than a sheet of 1200 shows."""

@@ -66,12 +66,15 @@ ROOMS = {
     "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
     "run_report": {"folder", "report"},
-    "worst": {"data", "folder", "models", "report", "tasks"},
+    "worst": {"data", "folder", "index", "models", "near_answers", "report", "tasks"},
     "index": {"data", "features", "models"},
-    "neighbours": {"data", "features", "folder", "index", "models", "neighbours_sheet", "predict", "recipe"},
-    "neighbours_sheet": {"data", "neighbours", "report"},
+    "neighbours": {"data", "nearby", "features", "folder", "index", "models", "neighbours_sheet", "predict", "recipe"},
+    "nearby": {"data", "index"},
+    "near_answers": {"data", "nearby", "features", "index", "models", "neighbours"},
+    "neighbours_sheet": {"nearby", "data", "neighbours", "report"},
     "model": {
         "data",
+        "near_answers",
         "neighbours",
         "models",
         "tasks",
@@ -150,7 +153,7 @@ def test_every_room_has_its_rule():
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "plan_command", "evaluate_command",
             "compare_command", "study", "run_command", "recipes_command", "report_command",
-            "neighbours_command"}  # fmt: skip
+            "neighbours_command", "predict_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -163,7 +166,7 @@ def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
            "evaluate_command", "compare_command", "training_part", "foreseen", "plan_command", "study", "run_command",
-           "recipes_command", "begin", "report_command", "neighbours_command"}  # fmt: skip
+           "recipes_command", "begin", "report_command", "neighbours_command", "predict_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 
