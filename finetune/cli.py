@@ -13,6 +13,7 @@ import typer
 
 from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
+from .explain_command import explain_command
 from .fit import fit as fit_function
 from .folder import kept_folder
 from .plan_command import plan_command
@@ -324,6 +325,7 @@ _command(_tune, _options_of(fit_function, [word for word in _words if word not i
 _command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
 _command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
+_command(explain_command, [], "explain", "Draws where in pictures the answers come from.")
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
