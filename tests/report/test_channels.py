@@ -59,7 +59,8 @@ def test_filters_are_each_stretched_and_drawn_side_by_side(tmp_path):
     assert filters.shape == (20, 5, 5, 3)
     assert (filters.min((1, 2, 3)) == 0).all() and (filters.max((1, 2, 3)) == 255).all()
     assert draw_filters(tmp_path / "f.png", net, title="First layer") == 20
-    assert Image.open(tmp_path / "f.png").width == 1200
+    with Image.open(tmp_path / "f.png") as drawn:
+        assert drawn.width == 1200
     assert first_filters(nn.Conv2d(1, 2, 3)).shape == (2, 3, 3, 3)
     with pytest.raises(ft.ConfigError, match="no first convolution"):
         first_filters(nn.Linear(3, 3))

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from finetune.errors import ConfigError
 from finetune.models.backbones import build
 from finetune.models.options import Backbone
-from finetune.report.gradcam import grad_cam, look, places_of
+from finetune.report.gradcam import grad_cam, grad_cam_plus_plus, look
+from finetune.report.places import places_of
 
 FAMILIES = [
     ("timm/resnet18", {}), ("timm/mobilenetv2_035", {}), ("timm/efficientnet_b0", {}), ("timm/convnext_atto", {}),
@@ -31,9 +33,11 @@ def net(name, args, seed):
 def test_a_layer_with_places_is_found_and_other_weights_give_another_map(name, args):
     side = 224 if "mixer" in name else 64
     inputs = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    one, other = (grad_cam(net(name, args, seed), inputs, torch.tensor([0, 1])) for seed in (0, 1))
-    assert one.shape == other.shape and one[0].size > 1 and one.min() >= 0 and one.max() <= 1
-    assert not np.allclose(one, other)  # the sanity check of Adebayo et al. 2018
+    networks = [net(name, args, seed) for seed in (0, 1)]
+    for method in (grad_cam, grad_cam_plus_plus):
+        one, other = (method(network, inputs, torch.tensor([0, 1])) for network in networks)
+        assert one.shape == other.shape and one[0].size > 1 and one.min() >= 0 and one.max() <= 1
+        assert not np.allclose(one, other)  # the sanity check of Adebayo et al. 2018
 
 
 class Bright(nn.Module):
@@ -53,11 +57,59 @@ def test_a_planted_bright_square_is_where_the_map_is_bright():
     for row, column in ((0, 0), (2, 5), (7, 3)):
         picture = torch.zeros(1, 3, 64, 64)
         picture[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
-        found = grad_cam(Bright(), picture, torch.tensor([0]))[0]
-        assert np.unravel_index(found.argmax(), found.shape) == (row, column)
-        assert found.max() == 1 and np.count_nonzero(found) == 1
-        # What speaks against the answer is not shown.
-        assert not grad_cam(Bright(-1.0), picture, torch.tensor([0])).any()
+        for method in (grad_cam, grad_cam_plus_plus):
+            found = method(Bright(), picture, torch.tensor([0]))[0]
+            assert np.unravel_index(found.argmax(), found.shape) == (row, column)
+            assert found.max() == 1 and np.count_nonzero(found) == 1
+            # What speaks against the answer is not shown.
+            assert not method(Bright(-1.0), picture, torch.tensor([0])).any()
+
+
+class Pooled(nn.Module):
+    """A convolution, ReLU and a head on the mean over places or the flat map."""
+
+    def __init__(self, *, flat=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, stride=4), nn.ReLU())
+        self.flat = flat
+        self.head = nn.Linear(6 * 15 * 15 if flat else 6, 3)
+
+    def forward(self, x):
+        seen = self.body(x)
+        return self.head(seen.flatten(1) if self.flat else seen.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_grad_cam_is_captums_where_captum_has_it(flat):
+    captum = pytest.importorskip("captum.attr")
+    network, inputs, answers = Pooled(flat=flat).eval(), torch.rand(2, 3, 64, 64), torch.tensor([2, 0])
+    theirs = captum.LayerGradCam(network, network.body[1]).attribute(inputs, target=answers, relu_attributions=True)
+    theirs = theirs[:, 0].detach().numpy()
+    assert np.allclose(grad_cam(network, inputs, answers, layer="body.1"), theirs / theirs.max((1, 2), keepdims=True))
+
+
+def test_grad_cam_plus_plus_is_the_equation_of_its_paper_by_third_derivatives():
+    """Equation 10 of the paper, with derivatives of Y = exp(y) by autograd; y is linear in the layer."""
+    network, inputs = Pooled(flat=True).eval().double(), torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    maps = network.body(inputs).detach().requires_grad_(True)
+    score = network.head(maps.flatten(1))[0, 1]
+    (slope,) = torch.autograd.grad(score, maps)
+    height = torch.exp(score).detach()
+    first, second, third = height * slope, height * slope**2, height * slope**3
+    share = second / (2 * second + third * maps.detach().sum((2, 3), keepdim=True))
+    expected = ((share * first.clamp_min(0)).sum((2, 3), keepdim=True) * maps).sum(1).clamp_min(0)[0].detach()
+    found = grad_cam_plus_plus(network, inputs, torch.tensor([1]), layer="body.1")[0]
+    assert np.allclose(found, (expected / expected.max()).numpy(), atol=1e-5)
+
+
+def test_a_layer_is_looked_at_by_name_and_one_without_places_is_refused():
+    network, inputs, answers = Pooled().eval(), torch.rand(1, 3, 64, 64), torch.tensor([0])
+    assert look(network, inputs, answers, layer="body.0").layer == "body.0"
+    with pytest.raises(ValueError, match='"head" has no output with places'):
+        look(network, inputs, answers, layer="head")
+    with pytest.raises(ConfigError, match=r'There is no layer "boddy".*Did you mean "body'):
+        grad_cam(network, inputs, answers, layer="boddy")
 
 
 def test_channels_last_and_tokens_lie_on_the_picture_as_maps_do():
