@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from .crew import Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .data.loaders import stream
 from .errors import ConfigError, DataError
-from .features import Progress, device_for, ready
+from .features import device_for, ready
 from .models.network import Network
 from .report.channels import channel_maps, channel_peaks, strongest
 from .report.deconvnet import traced_back

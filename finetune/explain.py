@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from .crew import Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .data.loaders import stream
 from .errors import ConfigError, nearest
 from .explanation import METHODS, OF_A_LAYER, Asking, Explanation
-from .features import Progress, device_for, ready
+from .features import device_for, ready
 from .models.ensemble import Bodies
 from .models.network import Network
 from .report import attributed, deconvnet, gradcam, rollout

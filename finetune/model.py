@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .channel import Channel, strongest_on
+from .crew import Progress
 from .data.options import Data
 from .errors import RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
 from .explain import explain_on
 from .explanation import Asking, Explanation, check_out, write_explanations
-from .features import Progress
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
 from .predict import Answers, answers, as_decided, as_examples
