@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from finetune.errors import ConfigError
 from finetune.models.backbones import build
@@ -63,6 +64,68 @@ def test_a_planted_bright_square_is_where_the_map_is_bright():
             assert found.max() == 1 and np.count_nonzero(found) == 1
             # What speaks against the answer is not shown.
             assert not method(Bright(-1.0), picture, torch.tensor([0])).any()
+
+
+PLANTED = [
+    ("timm/vit_tiny_patch16_224", {"img_size": 64, "depth": 2}, 64),
+    ("timm/deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 2}, 64),
+    ("timm/swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1), "embed_dim": 32,
+                                           "num_heads": (1, 2, 4, 8)}, 64),
+    ("timm/convnext_atto", {"depths": (1, 1, 1, 1)}, 64), ("timm/mixer_s16_224", {"img_size": 64}, 64),
+    ("timm/resnet10t", {}, 64), ("timm/regnetx_002", {}, 64), ("timm/mobilenetv2_035", {}, 128),
+    ("timm/efficientnet_lite0", {}, 128), ("timm/densenet121", {"block_config": (1, 1, 1, 1)}, 128),
+    ("torchvision/squeezenet1_1", {}, 128), ("torchvision/shufflenet_v2_x0_5", {}, 128),
+]  # fmt: skip
+
+
+def planted(count, side, seed):
+    """Noise, in every other picture a bright square in one of the quarters; 1 where there is one, and the quarter."""
+    chance, half, square = torch.Generator().manual_seed(seed), side // 2, side // 4 + side // 8
+    pictures = 0.3 + 0.2 * torch.rand(count, 3, side, side, generator=chance)
+    quarters, there = torch.randint(0, 2, (count, 2), generator=chance), torch.arange(count) % 2
+    for picture, (row, column) in zip(pictures[1::2], quarters[1::2].tolist(), strict=True):
+        top, left = half * row + side // 16, half * column + side // 16
+        picture[:, top : top + square, left : left + square] = 1
+    return pictures, there, quarters
+
+
+def taught(name, args, side):
+    """A network that has learned to tell whether there is a square; nobody told it where."""
+    torch.manual_seed(0)
+    network = build(Backbone(name, weights="none", args=args), 2).train()
+    optimizer, loss = torch.optim.AdamW(network.parameters(), lr=1e-3), 1.0
+    for step in range(60):
+        pictures, there, _ = planted(16, side, step)
+        now = functional.cross_entropy(network(pictures), there)
+        optimizer.zero_grad()
+        now.backward()
+        optimizer.step()
+        loss = 0.8 * loss + 0.2 * now.item()
+        if loss < 0.12:
+            break
+    for norm in (one for one in network.modules() if isinstance(one, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():  # statistics of the weights as they are now
+        for step in range(4):
+            network(planted(16, side, 100 + step)[0])
+    return network.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "side"),
+    [pytest.param(*one, marks=() if at < 4 else pytest.mark.thorough, id=one[0]) for at, one in enumerate(PLANTED)],
+)
+def test_in_every_family_a_square_that_the_answer_rests_on_is_where_the_map_is_highest(name, args, side):
+    network, (pictures, there, quarters) = taught(name, args, side), planted(16, side, 999)
+    with torch.no_grad():
+        assert (network(pictures).argmax(1) == there).float().mean() > 0.9
+    for method in (grad_cam, grad_cam_plus_plus):
+        maps = torch.from_numpy(method(network, pictures[1::2], there[1::2]))[:, None]
+        large = functional.interpolate(maps, size=(side, side), mode="bilinear")[:, 0].numpy()
+        peaks = np.array([np.unravel_index(one.argmax(), one.shape) for one in large]) // (side // 2)
+        right = (peaks == quarters[1::2].numpy()).all(axis=1).sum()
+        assert right >= 6, f"{right} of 8; 2 would be chance"
 
 
 class Pooled(nn.Module):
