@@ -119,6 +119,11 @@ class Explanation:
             return f"{label}: {self.value:.1%}"
         return f"{self.answer}: {self.value:.1%} (answered: {label or 'no label'})"
 
+    @property
+    def empty(self) -> bool:
+        """Whether the map shows nothing: no place speaks for the answer, or no signal comes as far as the pixels."""
+        return self.map is not None and not np.any(self.map)
+
     def draw(self, file: str | Path) -> Path:
         """Draws the picture, the map over it, and the map by itself.
 
@@ -132,7 +137,8 @@ class Explanation:
         if self.error:
             raise ConfigError(f"There is nothing to draw of {self.path}: {self.error}")
         short = self.path if len(self.path) <= 90 else f"…{self.path[-89:]}"
-        note = " · ".join([self.method, *([f"layer {self.layer}"] if self.layer else []), short])
+        note = " · ".join([self.method, *([f"layer {self.layer}"] if self.layer else []), short,
+                           *(["the map is empty"] if self.empty else [])])  # fmt: skip
         return draw_explanation(Path(file), self.picture, self.map, method=self.method, title=self.told, note=note)
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from finetune.explanation import METHODS, Asking, write_explanations
 from finetune.models.backbones import build
 from finetune.models.options import Backbone
 from finetune.predict import as_examples
+from finetune.report import gradcam
 from finetune.tasks.decisions import Decisions
 from tests.made import QUICK, class_folders, table, texture
 
@@ -238,6 +239,15 @@ def test_filters_and_channels_are_drawn(probed, textures, tmp_path, capsys):
     assert told == json.loads((tmp_path / "c" / "strongest.json").read_text())
     assert cli.call(["explain", run, str(textures), "--channel", f"{first}:6", "--out", str(tmp_path / "d")]) == 2
     assert "has the channels 0 to 5" in capsys.readouterr().err
+
+
+def test_a_map_that_shows_nothing_is_said_to_be_empty(probed, textures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gradcam, "grad_cam", lambda network, inputs, *rest, **more: np.zeros((len(inputs), 2, 2)))
+    words = ["explain", str(probed.folder), str(textures / "rings"), "--out", str(tmp_path / "out")]
+    assert cli.call(words) == 0
+    assert "12 of 12 maps are empty" in capsys.readouterr().out
+    (one,) = probed.explain(textures / "rings" / "0.png")
+    assert one.empty and one.draw(tmp_path / "empty.png").is_file()
 
 
 def test_a_number_is_asked_about_by_the_name_of_its_column(tmp_path):

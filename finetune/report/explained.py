@@ -86,7 +86,7 @@ def scaled(found: np.ndarray, method: str) -> np.ndarray:
     return np.asarray(((found - low) / (reach or 1.0)).clip(0, 1))
 
 
-def _coarse(found: np.ndarray, method: str) -> np.ndarray:
+def over_picture(found: np.ndarray, method: str) -> np.ndarray:
     """A map as it is laid over a picture, scaled like `scaled`."""
     if method not in OF_PIXELS or min(found.shape[-2:]) <= BLOCKS:
         return scaled(found, method)
@@ -121,7 +121,7 @@ def draw_explanation(
     )  # fmt: skip
     large, over = _enlarged(picture), "the map over it" + (" (means of blocks)" if method in OF_PIXELS else "")
     row = [Panel(picture=large, title="as the network sees it"),
-           Panel(picture=overlaid(large, _coarse(found, method), signed=signed), title=over), alone]  # fmt: skip
+           Panel(picture=overlaid(large, over_picture(found, method), signed=signed), title=over), alone]  # fmt: skip
     return draw_sheet(file, [row], title=title, note=note)
 
 
