@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import finetune as ft
-from finetune.report.explained import SIGNED, over_picture, overlaid, scaled
+from finetune.report.explained import SIGNED, over_picture, overlaid
 
 SIDE, SQUARE, MARGIN, ASKED = 96, 24, 8, 40
 NETWORKS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
@@ -101,13 +101,12 @@ def main() -> None:
 
 
 def panels(name: str, row: list[tuple[str, ft.Explanation]]) -> list[ft.Panel]:
-    """The picture, and the map of each method over it; of the deconvnet what it traces back."""
+    """The picture, and the map of each method over it."""
     large = np.asarray(Image.fromarray(row[0][1].picture).resize((384, 384), Image.Resampling.BICUBIC))
     found = [ft.Panel(picture=large, title=f"{name}: {row[0][1].value:.0%} sure")]
     for method, one in row:
-        signed = one.method in SIGNED
-        heat = over_picture(one.map, one.method) if one.method != "occlusion" else scaled(one.map, one.method)
-        found.append(ft.Panel(picture=overlaid(large, heat, signed=signed), title=method))
+        heat = over_picture(one.map, one.method)
+        found.append(ft.Panel(picture=overlaid(large, heat, signed=one.method in SIGNED), title=method))
     return found
 
 

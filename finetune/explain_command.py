@@ -113,8 +113,8 @@ def _explain(
         empty = sum(one.empty for one in found)
         if empty:
             more += (
-                f"{empty} of {len(found)} maps are empty: nothing speaks for the answer, or no signal of it comes as far "
-                "as the pixels. Occlusion and integrated-gradients show what speaks against it too. "
+                f"{empty} of {len(found)} maps are empty: nothing speaks for the answer, or no signal of it comes as "
+                "far as the pixels. Occlusion and integrated-gradients show what speaks against it too. "
             )
         print_text(f"{shown.get()}{more}The drawings, {RECORD} and maps.npz are in {out}")
     return _told_errors({one.path: one.error for one in found if one.error}, len(found))

@@ -62,7 +62,7 @@ def grad_cam_plus_plus(network: nn.Module, inputs: Tensor, answers: Tensor, *, l
         (N, h, w) float32 in 0..1 on the places of the layer.
     """
     seen = look(network, inputs, answers, layer=layer)
-    output, gradient = (seen.places.maps(values).double() for values in (seen.output, seen.gradient))
+    output, gradient = (seen.places.maps(values).cpu().double() for values in (seen.output, seen.gradient))
     square = gradient**2
     below = 2 * square + square * gradient * output.sum(dim=(2, 3), keepdim=True)
     share = torch.where(below != 0, square / torch.where(below != 0, below, torch.ones_like(below)), 0.0)

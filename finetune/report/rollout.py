@@ -76,11 +76,11 @@ def roll_out(network: nn.Module, inputs: Tensor) -> np.ndarray:
     places = places_of((1, tokens, 1), aspect)
     if places is None:
         raise ValueError(f"its {tokens} tokens lie on no grid")
-    joint = torch.eye(tokens, dtype=torch.float64, device=inputs.device).expand(len(inputs), tokens, tokens)
-    for layer in attention:
-        own = torch.eye(tokens, dtype=torch.float64, device=inputs.device)
-        joint = (layer.double().mean(dim=1) / 2 + own / 2) @ joint
-    taken_in = (rows.double()[:, None] @ joint)[:, 0]
+    own = torch.eye(tokens, dtype=torch.float64)
+    joint = own.expand(len(inputs), tokens, tokens)
+    for layer in attention:  # on the CPU: not every accelerator has such long numbers
+        joint = (layer.mean(dim=1).cpu().double() / 2 + own / 2) @ joint
+    taken_in = (rows[:, None] @ joint)[:, 0]
     return _placed(taken_in, places)
 
 
@@ -115,11 +115,11 @@ def _attended(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]
     if any(one.shape != (len(inputs), one.shape[1], tokens, tokens) for one in layers):
         raise ValueError("its attention is within windows, within channels, or among tokens whose number changes")
     if reading is not None:
-        return reading.mean(dim=1)[:, 0].double(), layers
+        return reading.mean(dim=1)[:, 0].cpu().double(), layers
     score = logits.sum()
     for output in reversed([one for one in outputs if one.shape[1] == tokens]):
         (gradient,) = torch.autograd.grad(score, output, retain_graph=True, allow_unused=True)
         if gradient is not None and bool(gradient.any()):
-            read = (gradient.abs().sum(dim=2) > 0).double()
+            read = (gradient.abs().sum(dim=2) > 0).cpu().double()
             return read / read.sum(dim=1, keepdim=True), layers
     raise ValueError("its attention is not among tokens that the answer is read from")
