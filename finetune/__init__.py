@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .channel import Channel as Channel
     from .check import check as check
     from .checkup import Checkup as Checkup
     from .compare import Comparison as Comparison
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from .errors import WeightsError as WeightsError
     from .estimator import ImageClassifier as ImageClassifier
     from .estimator import ImageRegressor as ImageRegressor
+    from .explanation import Explanation as Explanation
     from .fit import evaluate as evaluate
+    from .fit import explain as explain
     from .fit import fit as fit
     from .lightning import datamodule as datamodule
     from .lightning import lightning_module as lightning_module
@@ -39,6 +42,12 @@ if TYPE_CHECKING:
     from .ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
+    from .report.attributed import occlusion as occlusion
+    from .report.channels import channel_peaks as channel_peaks
+    from .report.channels import draw_filters as draw_filters
+    from .report.channels import strongest as strongest
+    from .report.deconvnet import traced_back as traced_back
+    from .report.explained import signal_picture as signal_picture
     from .report.figures import Panel as Panel
     from .report.figures import Plot as Plot
     from .report.figures import draw_plots as draw_plots
@@ -63,12 +72,14 @@ if TYPE_CHECKING:
 # Where each public name lives. It is imported when it is first asked for, so that `import finetune` costs nothing.
 _PLACES = {
     "Backbone": "models.options",
+    "Channel": "channel",
     "Checkup": "checkup",
     "Classify": "tasks.options",
     "Comparison": "compare",
     "ConfigError": "errors",
     "Data": "data.options",
     "DataError": "errors",
+    "Explanation": "explanation",
     "Finding": "data.findings",
     "FinetuneError": "errors",
     "ImageClassifier": "estimator",
@@ -92,12 +103,15 @@ _PLACES = {
     "TrainingError": "errors",
     "Tuned": "trials",
     "WeightsError": "errors",
+    "channel_peaks": "report.channels",
     "check": "check",
     "compare": "compare",
     "datamodule": "lightning",
+    "draw_filters": "report.channels",
     "draw_plots": "report.figures",
     "draw_sheet": "report.figures",
     "evaluate": "fit",
+    "explain": "fit",
     "fit": "fit",
     "frozen": "training.freeze",
     "generated_picture": "data.generated",
@@ -106,12 +120,16 @@ _PLACES = {
     "list_methods": "training.methods",
     "load": "model",
     "load_recipe": "shipped",
+    "occlusion": "report.attributed",
     "param_groups": "training.rates",
     "rank": "rank",
     "read_image": "data.readers",
     "read_recipe": "recipe",
     "run_phases": "training.phases",
     "run_study": "study",
+    "signal_picture": "report.explained",
+    "strongest": "report.channels",
+    "traced_back": "report.deconvnet",
     "tune": "tune",
 }
 

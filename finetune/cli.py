@@ -13,6 +13,7 @@ import typer
 
 from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
+from .explain_command import explain_command
 from .fit import fit as fit_function
 from .folder import kept_folder
 from .neighbours_command import neighbours_command
@@ -299,6 +300,7 @@ _command(
 )
 _command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
+_command(explain_command, [], "explain", "Draws where in pictures the answers come from.")
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(neighbours_command, _options_of(fit_function, [word for word in SOURCE_WORDS if word != "on_corrupt"]),

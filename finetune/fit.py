@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .evaluate import Metrics
+    from .explanation import Explanation
     from .model import Model
 
 
@@ -309,3 +310,20 @@ def evaluate(model: Model | str | Path, source: Any, **options: Any) -> Metrics:
 
     loaded = load(model) if isinstance(model, str | Path) else model
     return loaded.evaluate(data or source, **options)
+
+
+def explain(model: Model | str | Path, inputs: Any, **options: Any) -> list[Explanation]:
+    """Where in pictures a model's answers come from.
+
+    Args:
+        model: A model, or its run folder.
+        inputs: As for `Model.predict`.
+        options: As for `Model.explain`.
+
+    Returns:
+        As `Model.explain`.
+    """
+    from .model import load
+
+    loaded = load(model) if isinstance(model, str | Path) else model
+    return loaded.explain(inputs, **options)

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .channel import Channel, strongest_on
 from .crew import Progress
 from .data.options import Data
 from .errors import ConfigError, RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
+from .explain import explain_on
+from .explanation import Asking, Explanation, check_out, write_explanations
 from .features import device_for
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
@@ -176,6 +179,66 @@ class Model:
             self.network, inputs, self.folder, among=among, k=k, batch_size=batch_size, accelerator=accelerator,
             progress=progress, options=options,
         )  # fmt: skip
+
+    def explain(
+        self, inputs: Any, *, accelerator: str = "auto", progress: Progress | None = None,
+        out: str | Path | None = None, **asking: Any,
+    ) -> list[Explanation]:  # fmt: skip
+        """Where in pictures the answers come from.
+
+        Args:
+            inputs: As for `predict`.
+            accelerator: "auto", "cpu", "gpu", ...
+            progress: Is told of each batch.
+            out: A new folder for a drawing of each, explain.json and maps.npz.
+            asking: method ("grad-cam", "grad-cam++", "occlusion", "integrated-gradients", "deconvnet", "roll-out"),
+                answer, layer, window, stride, steps, batch_size; see docs/explain.md.
+
+        Returns:
+            One a picture in the order asked, with its map and `draw(file)`.
+
+        Raises:
+            ConfigError: What cannot be asked, or does not suit this network; before any picture is read.
+            DataError: As `predict`.
+            RunFolderError: The folder is in the way, or cannot be written.
+        """
+        if out is not None:
+            check_out(out)
+        found = explain_on(
+            self.network, self.task, as_examples(inputs), Asking.of(asking), decisions=self.decisions,
+            target=self.target, accelerator=accelerator, progress=progress,
+        )  # fmt: skip
+        if out is not None:
+            write_explanations(out, found)
+        return found
+
+    def strongest(
+        self, inputs: Any, layer: str, channel: int | None = None, *, top: int = 9, batch_size: int = 8,
+        accelerator: str = "auto", progress: Progress | None = None,
+    ) -> Channel:  # fmt: skip
+        """The pictures to which a channel of a layer answers most, and what in them it answers to.
+
+        Args:
+            inputs: As for `predict`.
+            layer: Its name in the backbone.
+            channel: Its number, from 0; the one whose strongest answers stand out most from its mean if None.
+            top: How many pictures.
+            batch_size: Pictures at a time.
+            accelerator: "auto", "cpu", "gpu", ...
+            progress: Is told of each batch.
+
+        Raises:
+            ConfigError: There is no such layer or channel; before any picture is read.
+            DataError: As `predict`, or no picture can be read.
+        """
+        return strongest_on(self.network, as_examples(inputs), layer, channel, top=top, batch_size=batch_size,
+                            accelerator=accelerator, progress=progress)  # fmt: skip
+
+    @property
+    def target(self) -> str:
+        """What the number that the model answers with is called: the column of the table it learned from."""
+        named = self.facts.get("data", {}).get("target")
+        return named if isinstance(named, str) else "number"
 
     def save(self, folder: str | Path) -> Path:
         """Copies the run folder, so that a model made without `out` outlives its temporary one."""

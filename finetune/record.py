@@ -38,7 +38,12 @@ def facts(recipe: Recipe, network: Network, examples: Examples, splits: Splits) 
             "args": dict(network.origin.args),
             "head": {"kind": head, **vars(recipe.model.head)},
         },
-        "data": {"examples": len(examples), "fingerprint": fingerprint(examples), "delimiter": examples.delimiter},
+        "data": {
+            "examples": len(examples),
+            "fingerprint": fingerprint(examples),
+            "delimiter": examples.delimiter,
+            "target": recipe.data.target,
+        },
         "splits": splits.fingerprint,
         "leaks": splits.leaks,
     }

@@ -18,6 +18,7 @@ from .folder import ERRORS, write_json
 from .index import told as in_words
 from .models.network import Network
 from .near_answers import TaughtBy, near_rows
+from .report.explained import overlaid
 from .report.gradcam import grad_cam
 from .tasks.base import Task
 
@@ -69,7 +70,7 @@ def write_worst(
             continue
         _write(place / f"{number}.jpg", pixels)
         if found is not None:
-            _write(place / f"{number}-map.jpg", _over(pixels, found[number]))
+            _write(place / f"{number}-map.jpg", overlaid(pixels, found[number]))
         entries.append({
             "name": str(examples.table["id"].iloc[row]), "picture": f"{number}.jpg",
             "map": f"{number}-map.jpg" if found is not None else None,
@@ -157,18 +158,6 @@ def _pixels(picture: torch.Tensor, side: int = SIDE) -> np.ndarray | None:
     image = Image.fromarray(np.repeat(eight, 3, axis=2) if eight.shape[2] == 1 else eight)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return np.asarray(image)
-
-
-def _over(pixels: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """A picture with a map over it: grey where nothing speaks for the answer, warm where much does."""
-    import matplotlib as mpl
-
-    size = (pixels.shape[1], pixels.shape[0])
-    heat = np.asarray(Image.fromarray(found.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    colours = mpl.colormaps["inferno"](heat)[..., :3]
-    grey = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
-    share = 0.25 + 0.45 * heat[..., None]
-    return np.asarray(np.round(255 * ((1 - share) * grey + share * colours)).astype(np.uint8))
 
 
 def _write(file: Path, pixels: np.ndarray) -> None:

@@ -64,7 +64,9 @@ def test_source_options_work_on_every_command_that_takes_a_source(capsys):
     assert {f"--{word}" for word in SOURCE} <= set(helped("rank", capsys))
 
 
-@pytest.mark.parametrize("command", ["fit", "tune", "evaluate", "predict", "check", "backbones", "demo", "rank"])
+@pytest.mark.parametrize(
+    "command", ["fit", "tune", "evaluate", "predict", "check", "backbones", "demo", "rank", "explain"]
+)
 def test_every_command_that_prints_a_result_takes_json(command, capsys):
     assert "--json" in helped(command, capsys)
 
@@ -72,7 +74,7 @@ def test_every_command_that_prints_a_result_takes_json(command, capsys):
 def test_help_names_every_command(capsys):
     assert cli.call(["--help"]) == 0
     shown = capsys.readouterr().out
-    names = ("fit", "tune", "predict", "evaluate", "check", "backbones", "demo", "rank")
+    names = ("fit", "tune", "predict", "evaluate", "check", "backbones", "demo", "rank", "explain")
     assert all(f"  {name}  " in shown for name in names)
 
 

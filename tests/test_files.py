@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune.files import replacing, write_tensors
+from finetune.files import replacing, whole_folder, write_tensors
 
 
 def test_a_file_appears_whole_and_alone(tmp_path):
@@ -91,3 +91,20 @@ def test_tensors_that_do_not_fit_on_the_disk_are_the_systems_own_error(tmp_path)
         signal.signal(signal.SIGXFSZ, handler)
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
     assert (tmp_path / "a.safetensors").read_bytes() == b"old"
+
+
+def test_a_folder_takes_its_name_once_all_is_in_it_and_leaves_nothing_otherwise(tmp_path):
+    place = tmp_path / "deep" / "out"
+    with whole_folder(place) as folder:
+        (folder / "a.txt").write_text("a")
+        assert not place.exists()
+    assert [path.name for path in place.iterdir()] == ["a.txt"] and [p.name for p in place.parent.iterdir()] == ["out"]
+    other = tmp_path / "other"
+    with pytest.raises(ValueError, match="half"), whole_folder(other) as folder:
+        (folder / "a.txt").write_text("a")
+        raise ValueError("half")
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    other.mkdir()
+    with whole_folder(other) as folder:
+        (folder / "b.txt").write_text("b")
+    assert (other / "b.txt").read_text() == "b"

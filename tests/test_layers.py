@@ -61,6 +61,9 @@ ROOMS = {
     "saved": {"data", "models", "tasks", "recipe", "folder"},
     "predict": {"data", "models", "tasks", "features"},
     "predictions": {"data", "folder", "predict", "tasks"},
+    "explain": {"data", "models", "tasks", "features", "explanation", "report"},
+    "explanation": {"report"},
+    "channel": {"data", "models", "features", "report"},
     "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
     "baselines": {"report", "tasks"},
     "measured": {"baselines", "data", "gain", "models", "predictions", "recipe", "report", "tasks", "training"},
@@ -76,7 +79,7 @@ ROOMS = {
     "neighbours_sheet": {"nearby", "data", "neighbours", "report"},
     "model": {
         *("data", "near_answers", "neighbours", "models", "tasks", "features", "predict", "predictions"),
-        *("evaluate", "saved", "folder"),
+        *("evaluate", "saved", "folder", "explain", "explanation", "channel"),
     },
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
@@ -145,8 +148,8 @@ def test_every_room_has_its_rule():
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "plan_command", "evaluate_command",
-            "compare_command", "study", "run_command", "recipes_command", "report_command",
-            "neighbours_command", "predict_command"}  # fmt: skip
+            "compare_command", "explain_command", "study", "run_command", "recipes_command", "report_command",
+             "neighbours_command", "predict_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -158,8 +161,9 @@ def test_recipe_imports_values_only_of_the_rooms():
 def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
-           "evaluate_command", "compare_command", "training_part", "foreseen", "plan_command", "study", "run_command",
-           "recipes_command", "begin", "report_command", "neighbours_command", "predict_command"}  # fmt: skip
+           "evaluate_command", "compare_command", "explain_command", "training_part", "foreseen", "plan_command",
+           "study", "run_command", "recipes_command", "begin", "report_command", "neighbours_command",
+           "predict_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 

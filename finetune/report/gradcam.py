@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a picture speak for an answer (Selvaraju et al. 2017, arXiv 1610.02391).
+"""Grad-CAM: which places of a picture speak for an answer (Selvaraju et al. 2017, arXiv 1610.02391), and Grad-CAM++.
 
 The layer is found by what comes out of it: the last one whose output has places that the answer depends on. So it is
 found alike in a CNN, in a ViT (tokens on a grid, the class token left out), in Swin (channels last) and in ConvNeXt.
@@ -6,39 +6,14 @@ found alike in a CNN, in a ViT (tokens on a grid, the class token left out), in 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-MOST_EXTRA = 8
-"""Tokens beside those of the grid that a transformer may have: class, distillation, registers."""
-
-
-class Places(NamedTuple):
-    """How the output of a layer lies on a picture.
-
-    form: "maps" (N, C, H, W), "last" (N, H, W, C) or "tokens" (N, T, C).
-    height: Places downwards.
-    width: Places across.
-    extra: Tokens before those of the grid.
-    """
-
-    form: str
-    height: int
-    width: int
-    extra: int = 0
-
-    def maps(self, values: Tensor) -> Tensor:
-        """An output of the layer as (N, C, H, W)."""
-        if self.form == "maps":
-            return values
-        if self.form == "last":
-            return values.permute(0, 3, 1, 2)
-        grid = values[:, self.extra :].transpose(1, 2)
-        return grid.reshape(len(values), -1, self.height, self.width)
+from .places import Places, layer_of, places_of
 
 
 class Seen(NamedTuple):
@@ -50,37 +25,66 @@ class Seen(NamedTuple):
     gradient: Tensor
 
 
-def grad_cam(network: nn.Module, inputs: Tensor, answers: Tensor) -> np.ndarray:
+def grad_cam(network: nn.Module, inputs: Tensor, answers: Tensor, *, layer: str | None = None) -> np.ndarray:
     """Where each picture speaks for an answer.
+
+    Selvaraju et al. 2017, eq. 1 and 2: with A^k the maps of a layer and y the logit of the answer, a_k is the mean of
+    dy/dA^k over the places, and the map is ReLU(sum_k a_k A^k).
 
     Args:
         network: From pictures to (N, K) logits, in evaluation mode.
         inputs: (N, C, H, W), as the network takes them.
         answers: (N,) int64, the output that is asked about.
+        layer: The dotted name of the layer whose output is weighed; found where none is named.
 
     Returns:
         (N, h, w) float32 in 0..1 on the places of the layer; all 0 where no place speaks for the answer.
 
     Raises:
-        ValueError: No layer has an output with places.
+        ConfigError: There is no layer of that name.
+        ValueError: No layer, or not this one, has an output with places.
     """
-    seen = look(network, inputs, answers)
+    seen = look(network, inputs, answers, layer=layer)
     output, gradient = (seen.places.maps(values) for values in (seen.output, seen.gradient))
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return _weighed(gradient.mean(dim=(2, 3), keepdim=True), output)
+
+
+def grad_cam_plus_plus(network: nn.Module, inputs: Tensor, answers: Tensor, *, layer: str | None = None) -> np.ndarray:
+    """The same with weights that count each place where the answer grows with a map, however small the object.
+
+    Chattopadhyay et al. 2018 (arXiv 1710.11063), eq. 19 and 5, with g = dy/dA^k and Y = exp(y): a place has the share
+    alpha = g^2 / (2 g^2 + g^3 sum_ab A^k_ab), 0 where g is, a map the weight sum_ij alpha_ij ReLU(dY/dA^k_ij). dY is
+    exp(y) dy, and its factor is the same for all maps of a picture: it goes when the map is scaled to 0..1.
+
+    Arguments and errors are those of `grad_cam`.
+
+    Returns:
+        (N, h, w) float32 in 0..1 on the places of the layer.
+    """
+    seen = look(network, inputs, answers, layer=layer)
+    output, gradient = (seen.places.maps(values).cpu().double() for values in (seen.output, seen.gradient))
+    square = gradient**2
+    below = 2 * square + square * gradient * output.sum(dim=(2, 3), keepdim=True)
+    share = torch.where(below != 0, square / torch.where(below != 0, below, torch.ones_like(below)), 0.0)
+    return _weighed((share * gradient.clamp_min(0)).sum(dim=(2, 3), keepdim=True), output)
+
+
+def _weighed(weights: Tensor, output: Tensor) -> np.ndarray:
+    """ReLU of the weighed sum of maps, each picture's scaled so that its highest is 1."""
     found = (weights * output).sum(dim=1).clamp_min(0)
     highest = found.flatten(1).amax(dim=1).clamp_min(torch.finfo(found.dtype).tiny)[:, None, None]
     return np.asarray((found / highest).float().cpu().numpy())
 
 
-def look(network: nn.Module, inputs: Tensor, answers: Tensor) -> Seen:
-    """The last layer whose output has places that the answers depend on, with its gradients.
+def look(network: nn.Module, inputs: Tensor, answers: Tensor, *, layer: str | None = None) -> Seen:
+    """The last layer whose output has places that the answers depend on, or the one of a name, with its gradients.
 
     Arguments and errors are those of `grad_cam`.
     """
     aspect = inputs.shape[2] / inputs.shape[3]
     found: list[tuple[str, Places, Tensor]] = []
 
-    def hook(name: str) -> object:
+    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
         def keep(module: nn.Module, taken: object, given: object) -> None:
             if isinstance(given, Tensor) and given.requires_grad and len(given) == len(inputs):
                 places = places_of(tuple(given.shape), aspect)
@@ -89,11 +93,12 @@ def look(network: nn.Module, inputs: Tensor, answers: Tensor) -> Seen:
 
         return keep
 
-    handles = [
-        module.register_forward_hook(hook(name))
-        for name, module in network.named_modules()
-        if name and not _inside_attention(name, network)
-    ]
+    asked_of = (
+        [(layer, layer_of(network, layer))]
+        if layer is not None
+        else [(name, one) for name, one in network.named_modules() if name and not _inside_attention(name, network)]
+    )
+    handles = [module.register_forward_hook(hook(name)) for name, module in asked_of]
     try:
         with torch.inference_mode(False), torch.enable_grad():
             asked = inputs.clone()
@@ -106,35 +111,13 @@ def look(network: nn.Module, inputs: Tensor, answers: Tensor) -> Seen:
     # From the answer downwards, and only as far as needed.
     for name, places, output in reversed(found):
         (gradient,) = torch.autograd.grad(score, output, retain_graph=True, allow_unused=True)
-        if gradient is not None and bool(places.maps(gradient).abs().amax() > 0):
+        if gradient is not None and (layer is not None or bool(places.maps(gradient).abs().amax() > 0)):
             return Seen(name, places, output.detach(), gradient)
-    raise ValueError("No layer of this network has an output with places that the answer depends on.")
-
-
-def places_of(shape: tuple[int, ...], aspect: float) -> Places | None:
-    """How an output of this shape lies on pictures of this height / width; None where it has no places.
-
-    One place alone shows nothing and counts as none.
-    """
-    if len(shape) == 4:
-        _, a, b, c = shape
-        first, last = b * c > 1 and _fits(b, c, aspect), a * b > 1 and _fits(a, b, aspect)
-        # Where both could be meant, the one that lies closer to the picture's proportions is.
-        if first and not (last and abs(a - b * aspect) / a < abs(b - c * aspect) / b):
-            return Places("maps", b, c)
-        return Places("last", a, b) if last else None
-    if len(shape) == 3:
-        for extra in range(min(MOST_EXTRA, shape[1] - 1) + 1):
-            count = shape[1] - extra
-            height = round(math.sqrt(count * aspect))
-            if count > 1 and height and count % height == 0 and _fits(height, count // height, aspect):
-                return Places("tokens", height, count // height, extra)
-    return None
-
-
-def _fits(height: int, width: int, aspect: float) -> bool:
-    """Whether a grid has the proportions of the picture, as far as whole places can."""
-    return abs(height - width * aspect) < 1
+    raise ValueError(
+        "No layer of this network has an output with places that the answer depends on."
+        if layer is None
+        else f'The layer "{layer}" has no output with places that the answer depends on.'
+    )
 
 
 def _inside_attention(name: str, network: nn.Module) -> bool:

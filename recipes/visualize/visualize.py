@@ -5,6 +5,7 @@ Lecture:
 Run:
     finetune run visualize pictures/ --backbone torchvision/alexnet --out runs/seen
     finetune run visualize pictures/ --backbone torchvision/squeezenet1_0 --layers features.4 --out runs/seen
+    Occlusion needs captum: pip install 'finetune[explain]'
 Data:
     Any photographs; the paper's are ImageNet's (https://image-net.org, its licence is for research and teaching alone).
     Expected: a folder of pictures, however deep; the more there are the more the strongest nine tell.
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import finetune as ft
 
-from .looking import as_picture, first_filters, occlusion, peak_of, prepared, strongest, tiles, traced_back
+from .looking import prepared
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Torchvision's layers, from the second convolution to the last one, after their ReLU.
@@ -51,7 +53,7 @@ def visualize(
 
     Args:
         source: A folder of pictures.
-        backbone: A network whose ReLUs are layers: AlexNet, VGG, SqueezeNet, ResNet.
+        backbone: A network whose activations are ReLUs: AlexNet, VGG, SqueezeNet, ResNet.
         weights: Its weights: "default", "none" or a file.
         mean: What its weights want pictures normalised with, where the file cannot say it.
         std: Likewise.
@@ -73,27 +75,27 @@ def visualize(
         network = net.build(1).eval().requires_grad_(False)
         side = network.spec.size[0]
         seen = [prepared(file, side, network.mean, network.std) for file in files]
-        filters = first_filters(network.body)
-        ft.draw_sheet(studied.figures / "filters.png", [[ft.Panel(picture=tiles(filters), smooth=False)]],
-                      title=f"The {len(filters)} filters of the first layer of {backbone}")  # fmt: skip
-        metrics: dict[str, Any] = {"pictures": len(files), "layers": {}}
+        filters = ft.draw_filters(studied.figures / "filters.png", network.body, title=f"First layer of {backbone}")
+        metrics: dict[str, Any] = {"pictures": len(files), "filters": filters, "layers": {}}
         rows, falls = [], []
         for layer in named.split(","):
-            found = strongest(network.body, layer, channels, [pixels for _, pixels in seen])
+            peaks = torch.cat([ft.channel_peaks(network.body, layer, pixels) for _, pixels in seen])
+            found = ft.strongest(peaks, channels=channels)
             metrics["layers"][layer] = {channel: [[files[n].name, value] for value, n in nine]
                                         for channel, nine in found.items()}  # fmt: skip
             for channel, nine in found.items():
                 rows.append([ft.Panel(picture=seen[n][0], title=f"{layer}, channel {channel}" if at == 1 else "")
                              for at, (_, n) in enumerate(nine)])  # fmt: skip
-                rows.append([ft.Panel(picture=as_picture(traced_back(network.body, seen[n][1], layer, channel)))
-                             for _, n in nine])  # fmt: skip
+                rows.append([ft.Panel(picture=traced(network.body, seen[n][1], layer, channel)) for _, n in nine])
             channel, nine = next(iter(found.items()))
             shown, pixels = seen[nine[0][1]]
-            fall = occlusion(peak_of(network.body, layer, channel), pixels, window=window, stride=stride)
-            back = as_picture(traced_back(network.body, pixels, layer, channel))
+            fall = ft.occlusion(lambda many, layer=layer, channel=channel:
+                                ft.channel_peaks(network.body, layer, many)[:, channel],
+                                pixels, window=window, stride=stride)[0]  # fmt: skip
             metrics["layers"][layer]["largest fall"] = float(fall.max() / max(nine[0][0], 1e-12))
             falls.append([ft.Panel(picture=shown, title=f"{layer}, channel {channel}"),
-                          ft.Panel(picture=back, title="deconvnet: what it answers to"),
+                          ft.Panel(picture=traced(network.body, pixels, layer, channel),
+                                   title="deconvnet: what it answers to"),
                           ft.Panel(picture=fall, title="how far its answer falls under the square", colours="magma",
                                    low=0, high=float(np.max(fall)))])  # fmt: skip
         note = f"{backbone}, weights: {Path(weights).name}; {len(files)} pictures"
@@ -103,6 +105,11 @@ def visualize(
         return metrics
 
     return ft.Study(compare=compare)
+
+
+def traced(body: Any, pixels: torch.Tensor, layer: str, channel: int) -> np.ndarray:
+    """What in a picture a channel answers to, as a picture."""
+    return ft.signal_picture(ft.traced_back(body, pixels, layer, channel)[0].numpy())
 
 
 def sample(folder: Path, seed: int) -> None:
