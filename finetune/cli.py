@@ -124,6 +124,7 @@ _METAVARS = {
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
     "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "by": "COLUMN[,COLUMN...]",
+    "taxonomy": "FILE",
     "resume": "RUN", "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s", "log": "NAME[,NAME...]",
 }  # fmt: skip
 
@@ -211,6 +212,7 @@ def _predict(
     out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
     prior: Annotated[list[str] | None, typer.Option(metavar="CLASS=SHARE,...",
                                                     help="How frequent classes are there: melanoma=0.02.")] = None,
+    level: Annotated[int | None, typer.Option(help="Answers with the nodes of this level of the taxonomy.")] = None,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
@@ -220,8 +222,8 @@ def _predict(
 
     model, examples = load(run), as_examples(list(inputs))
     with _bar(len(examples)) as moved:
-        table = model.predict(examples, prior=shares(prior or ()), batch_size=batch_size, accelerator=accelerator,
-                              progress=moved)  # fmt: skip
+        table = model.predict(examples, prior=shares(prior or ()), level=level, batch_size=batch_size,
+                              accelerator=accelerator, progress=moved)  # fmt: skip
     if as_json:
         print_json(as_records(table))
     if out is not None or not as_json:

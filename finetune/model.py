@@ -16,7 +16,7 @@ from .evaluate import Metrics, check_free, evaluate_on
 from .features import Progress
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
-from .predict import Answers, answers, as_decided, as_examples
+from .predict import Answers, answers, as_decided, as_examples, level_of
 from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
@@ -58,8 +58,8 @@ class Model:
         return Decisions.from_dict(self.facts.get("decisions"))
 
     def predict(
-        self, inputs: Any, *, prior: Mapping[str, float] | None = None, batch_size: int = 32,
-        accelerator: str = "auto", progress: Progress | None = None,
+        self, inputs: Any, *, prior: Mapping[str, float] | None = None, level: int | None = None,
+        batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """What the model says of pictures.
 
@@ -67,6 +67,8 @@ class Model:
             inputs: One or many paths, folders and globs; or one or many arrays (H, W) or (H, W, C) or PIL pictures.
             prior: How frequent some classes are where the pictures are from, {"melanoma": 0.02} say; by default as
                 frequent as in training.
+            level: Answers with the nodes of this level of the taxonomy; 1 lies right below its root. By default the
+                classes answer, and nodes above them have a column each.
             batch_size: Pictures at a time.
             accelerator: "auto", "cpu", "gpu", ...
             progress: Is told of each batch.
@@ -77,16 +79,18 @@ class Model:
             high.
 
         Raises:
-            ConfigError: A prior of no class, or one that cannot be.
+            ConfigError: A prior of no class, or one that cannot be; a level that there is not.
             DataError: A folder or pattern without pictures, or an array that may be one picture or many.
         """
         if prior:
             checked_prior(self.task, prior, self.decisions.priors)
+        if level is not None:
+            level_of(self.task, level)
         examples = as_examples(inputs)
         found: Answers = answers(
             self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress
         )
-        return as_decided(self.task, examples, found, self.decisions, prior=prior)
+        return as_decided(self.task, examples, found, self.decisions, prior=prior, level=level)
 
     def evaluate(
         self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,

@@ -14,12 +14,14 @@ import torch
 
 from .data.addresses import printable
 from .data.examples import Examples
-from .errors import DataError, RunFolderError
+from .errors import ConfigError, DataError, RunFolderError
 from .features import Progress, device_for, run_over
 from .files import replacing
 from .models.network import Network
 from .tasks.base import Task
+from .tasks.classify import ClassifyTask
 from .tasks.decisions import Decisions
+from .tasks.taxonomy import Level
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,8 +152,9 @@ def as_table(
 
 
 def as_decided(
-    task: Task, examples: Examples, found: Answers, decisions: Decisions, *, prior: Mapping[str, float] | None = None
-) -> pd.DataFrame:
+    task: Task, examples: Examples, found: Answers, decisions: Decisions, *, prior: Mapping[str, float] | None = None,
+    level: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """The same with a model's decisions: calibrated, by thresholds, and with sets or intervals where there are any.
 
     Sets are not told at another prior: that they hold the right class as often as they say is known of examples as
@@ -164,12 +167,16 @@ def as_decided(
         found: The answers as the network gives them.
         decisions: Those of the model.
         prior: How frequent some classes are where the pictures are from.
+        level: Answers with the nodes of this level of the taxonomy alone; no threshold is for those, and no set.
 
     Raises:
-        ConfigError: A prior of no class, or one that cannot be.
+        ConfigError: A prior of no class, or one that cannot be; a level that there is not.
     """
     even = decisions.calibrated(task, found.answer) if len(found.rows) else found.answer
     shown = decisions.at_prior(task, even, prior) if prior else even
+    if level is not None:
+        asked, nodes = level_of(task, level)
+        return as_table(asked.of_level(nodes), examples, replace(found, answer=shown @ nodes.matrix))
     words = decisions.name(task, even, shown) if len(found.rows) else []
     more: dict[str, Sequence[Any]] = {}
     if decisions.coverage is not None and task.labels.kind == "number":
@@ -179,7 +186,24 @@ def as_decided(
         held = decisions.sets(even)
         names = np.array(task.labels.names, dtype=object)
         more = {"set": ["|".join(names[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
+    if isinstance(task, ClassifyTask) and (tree := task.taxonomy) is not None:
+        sums = shown @ tree.matrix(tree.inner)
+        own = (*OWN, *task.labels.names, *more)
+        more |= {f"{name} (node)" if name in own else name: sums[:, k] for k, name in enumerate(tree.inner)}
     return as_table(task, examples, replace(found, answer=shown), words=words, more=more)
+
+
+def level_of(task: Task, level: int) -> tuple[ClassifyTask, Level]:
+    """The task with its taxonomy, and the level of it that a number means.
+
+    Raises:
+        ConfigError: There is no taxonomy, or no such level.
+    """
+    if not isinstance(task, ClassifyTask) or task.taxonomy is None:
+        raise ConfigError(
+            f"A level, {level}, was asked for, and this model knows no taxonomy. Expected one fitted with --taxonomy."
+        )
+    return task, task.taxonomy.at(level)
 
 
 def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -279,9 +279,13 @@ def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
     """The rows of the training part, in which every class must be."""
     train = splits.indices("train")
-    missing = sorted(set(names.names) - {examples.targets[row] for row in train}) if names.kind == "class" else []
+    if names.kind != "class":
+        return train
+    class_of = names.encode(examples.targets)
+    learned = {names.names[k] for k in class_of[train]}
+    missing = [name for name in names.names if name not in learned]
     if missing:
-        found = {examples.targets[row] for row in range(len(examples))}
+        found = {names.names[k] for k in class_of}
         late = [name for name in missing if name in found]
         raise DataError(
             f"There is no training picture of {listing(late)}: its examples are all on the other side of the split. "

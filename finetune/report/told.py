@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import listing
+from .levels import levels_lines
 from .printed import cells, measured_parts
 
 MOST_SHOWN = 30
@@ -50,7 +51,7 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     lines = []
     for part in measured_parts(metrics):
         lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
-        lines += _of_decisions(metrics, part)
+        lines += [*levels_lines(metrics.get("levels", {}).get(part, []), part), *_of_decisions(metrics, part)]
     if (worst := metrics.get("worst_slice")) is not None:
         whole = metrics[worst["part"]][worst["metric"]]
         lines.append(
