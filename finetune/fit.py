@@ -230,7 +230,7 @@ def fit(
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
         operate: A rate that one class, or every label, is answered at: "[CLASS:]sensitivity>=0.95", or specificity,
-            precision, recall; the threshold is fitted on validation.
+            precision, recall; the threshold is fitted on validation. "any:precision>=0.99" abstains from the rest.
         coverage: Share of right answers that sets of classes, or intervals of a number, hold: 0.9.
         taxonomy: A tree on which the classes lie, in YAML, JSON, or a table of child and parent: the model then answers
             at every node, and each level of the tree is measured.

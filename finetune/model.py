@@ -76,7 +76,7 @@ class Model:
         Returns:
             One row a picture in the order asked: path, label, one column a class with its probability, error (empty
             where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
-            high.
+            high; of one that operates at a precision of all answers, abstained.
 
         Raises:
             ConfigError: A prior of no class, or one that cannot be; a level that there is not.

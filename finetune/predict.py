@@ -186,6 +186,8 @@ def as_decided(
         held = decisions.sets(even)
         names = np.array(task.labels.names, dtype=object)
         more = {"set": ["|".join(names[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
+    elif decisions.answered is not None:
+        more = {"abstained": decisions.abstained(even).tolist()}
     if isinstance(task, ClassifyTask) and (tree := task.taxonomy) is not None:
         sums = shown @ tree.matrix(tree.inner)
         own = (*OWN, *task.labels.names, *more)

@@ -145,7 +145,7 @@ def _reliability(facts: RunFacts) -> str:
 
 def _decisions(facts: RunFacts) -> str:
     """Thresholds and sets, as far as metrics.json has them."""
-    rows = [(f"{kind} {name}".strip(), text) for kind in ("operating", "conformal")
+    rows = [(f"{kind} {name}".strip(), text) for kind in ("operating", "answered", "conformal")
             for name, text in _flat(facts.of(kind) or {})]  # fmt: skip
     return "<h3>Decisions</h3>" + table(("what", "figure"), rows, named="Thresholds and sets") if rows else ""
 

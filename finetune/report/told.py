@@ -106,6 +106,11 @@ def _of_decisions(metrics: Mapping[str, Any], part: str) -> list[str]:
     for name, at in metrics.get("operating", {}).get(part, {}).items():
         rates = ", ".join(f"{rate} {quoted(at[rate])}" for rate in ("sensitivity", "specificity", "precision"))
         lines.append(f"{at['asked']}, {name} from {at['threshold']:.4g} on: {rates} on {part}.")
+    if (sure := metrics.get("answered", {}).get(part)) is not None:
+        lines.append(
+            f"{sure['asked']}, answered from {sure['threshold']:.4g} on: {quoted(sure['coverage'])} of {part}, of "
+            f"which {quoted(sure['precision'])} are right."
+        )
     sets = metrics.get("conformal", {}).get(part)
     if sets is not None and "size" in sets:
         lines.append(

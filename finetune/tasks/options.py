@@ -39,6 +39,8 @@ class Classify:
             names that are whole numbers it is known.
         operate: The point at which one class is answered, "[CLASS:]sensitivity>=0.95" say, or specificity, precision or
             recall: its threshold is fitted on held-out examples. Of two classes the second is meant.
+            "any:precision>=0.99" answers only where the likeliest class is sure enough to be right so often; of more
+            than two classes "precision>=0.99" means the same.
         coverage: Share of right classes that sets of classes are to hold (conformal prediction), in (0, 1).
         taxonomy: A tree on which the classes lie (Esteva et al. 2017): a file (`data/trees.py`), or names nested in
             mappings and lists. The answer is then known at every node of it.
@@ -103,8 +105,14 @@ class Classify:
         """The task for these labels; `targets` are the training part's, for the frequencies of the classes."""
         from .classify import ClassifyTask
 
-        if self.operate is not None:
-            Operate.parse(self.operate).positives(labels.names, several=False)
+        if self.operate is not None and (asked := Operate.parse(self.operate)).abstains(labels.names):
+            if self.coverage is not None:
+                raise ConfigError(
+                    f'operate="{self.operate}" and coverage={self.coverage:g} both say where nothing is answered. '
+                    "Expected one of them."
+                )
+        elif self.operate is not None:
+            asked.positives(labels.names, several=False)
         return ClassifyTask.of(self, labels, targets)
 
     def checked_scale(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
