@@ -127,7 +127,7 @@ def pairs_of(files: list[Path], network: Network) -> tuple[list[Pair], dict[str,
     examples = read_examples(Data(source=([str(file) for file in files], [str(n % 2) for n in range(len(files))])))
     onlooker = Onlooker(examples)
     begin = time.process_time()
-    known = features(network, examples, also=onlooker.see)
+    known = features(network, examples, also=onlooker)
     seen = time.process_time()
     looks = onlooker.looks(errors=known.errors)
     values = np.zeros((len(examples), known.values.shape[1]), np.float32)

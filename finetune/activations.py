@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .crew import Alone, Crew, Progress, Share
 from .data.examples import Examples
 from .data.loaders import stream, view_loader
 from .data.policies import ENGINES
@@ -24,9 +25,9 @@ from .data.samplers import Place, make_sampler
 from .data.shards import archived
 from .data.workers import PictureLoader
 from .errors import UnreadableError
-from .features import Progress, key, ready, versions
+from .features import key, ready, versions
 from .models.cut import Cut
-from .shelf import Shelf, Volume
+from .shelf import Rows, Shelf, Volume
 from .types import Batch
 
 KEPT_BYTES = 8 * 2**30
@@ -112,6 +113,7 @@ def activations(
     bound: int | None = None,
     progress: Progress | None = None,
     cache: Path | None = None,
+    crew: Crew | None = None,
 ) -> Activations | None:
     """The activations of some examples at a cut, from the cache where they are known.
 
@@ -131,6 +133,7 @@ def activations(
         bound: How many bytes the cache may hold, what earlier runs have left in it included; `KEPT_BYTES` if None.
         progress: Is told of each batch, or of everything at once where the cache answers.
         cache: The folder of the cache; by default `activations` in `$FINETUNE_CACHE` or `~/.cache/finetune`.
+        crew: Who shares the pass, each with its part of the one file; this process alone if None.
 
     Returns:
         The activations, to be closed at the end; None where they do not fit into the bound, onto the disk or into 16
@@ -151,7 +154,7 @@ def activations(
     if volume is None:
         try:
             volume = Volume.written(shelf, name, shape=want.shape, dtype=precision)
-            _fill(volume, want, batch_size, workers, device or torch.device("cpu"), progress)
+            _fill(volume, want, batch_size, workers, device or torch.device("cpu"), progress, crew or Alone())
         except (OSError, OverflowError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             say(f"  what {place} and all below it give is computed in each epoch: to keep it takes {size} ({why})")
@@ -196,25 +199,26 @@ class _Wanted(NamedTuple):
             how += [self.policy, self.views, self.engine, self.seed, self.rows.tolist(), *versions("albumentations")]
         return key(divided.network, self.examples.take(self.rows), *how, weights=divided.state())
 
-    def pictures(self, batch_size: int, workers: int) -> Iterator[Tensor]:
-        """Batches of pictures in the order of the file."""
+    def pictures(self, batch_size: int, workers: int, span: range) -> Iterator[Tensor]:
+        """Batches of pictures at these places of the file, in its order."""
         examples, spec = self.examples, self.divided.network.spec
         if self.policy == "none":  # on threads, which read while the network computes
-            for _, inputs, errors in stream(examples, spec, batch_size=batch_size, indices=self.rows):
+            for _, inputs, errors in stream(examples, spec, batch_size=batch_size, indices=self.rows[span]):
                 for row, reason in errors.items():
                     raise UnreadableError(f"{examples.table['id'][row]}: {reason}")
                 yield inputs
         else:
             for batch in view_loader(
                 examples, spec, policy=self.policy, views=self.views, engine=self.engine, batch_size=batch_size,
-                seed=self.seed, workers=workers, indices=self.rows,
+                seed=self.seed, workers=workers, indices=self.rows, span=span,
             ):  # fmt: skip
                 yield batch.inputs
 
 
 def _fill(
-    volume: Volume, want: _Wanted, batch_size: int, workers: int, device: torch.device, progress: Progress | None
-) -> None:
+    volume: Volume, want: _Wanted, batch_size: int, workers: int, device: torch.device, progress: Progress | None,
+    crew: Crew,
+) -> None:  # fmt: skip
     """Computes what is wanted and writes it; where that fails, the file goes.
 
     Raises:
@@ -223,19 +227,36 @@ def _fill(
         UnreadableError: A picture cannot be read.
     """
     try:
-        with ready(want.divided.network, device) as on:
-            for inputs in want.pictures(batch_size, workers):
-                output = want.divided.lower(inputs.to(on, non_blocking=True))
-                kept = output.to(getattr(torch, want.precision))
-                if not torch.isfinite(kept).all() and torch.isfinite(output).all():
-                    raise OverflowError(f"in {want.precision} some of its numbers are infinite")
-                volume.append((kept.permute(0, 2, 3, 1) if want.divided.channels_last else kept).cpu().numpy())
-                if progress is not None:
-                    progress(len(inputs))
+        crew.work(_Filling(want, batch_size, workers, volume.path), device, progress)
         volume.finish()
     except BaseException:
         volume.close()
         raise
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """A rank's share of the activations."""
+
+    want: _Wanted
+    batch_size: int
+    workers: int
+    path: Path
+
+    def __call__(self, share: Share, device: torch.device, progress: Progress | None) -> None:
+        want, span = self.want, share.span(self.want.shape[0], self.batch_size)
+        at = span.start
+        with Rows(self.path) as rows, ready(want.divided.network, device) as on:
+            for inputs in want.pictures(self.batch_size, self.workers, span):
+                output = want.divided.lower(inputs.to(on, non_blocking=True))
+                kept = output.to(getattr(torch, want.precision))
+                if not torch.isfinite(kept).all() and torch.isfinite(output).all():
+                    raise OverflowError(f"in {want.precision} some of its numbers are infinite")
+                values = (kept.permute(0, 2, 3, 1) if want.divided.channels_last else kept).cpu().numpy()
+                rows.put(np.arange(at, at + len(values)), values)
+                at += len(values)
+                if progress is not None:
+                    progress(len(inputs))
 
 
 class _Kept(Dataset[Batch]):

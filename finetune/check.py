@@ -133,7 +133,7 @@ def check(
     known: Values | None = None
     if network is not None:
         with talk.bar("features", len(examples)) as moved:
-            known = features(network, examples, batch_size=batch_size, device=device, progress=moved, also=onlooker.see)
+            known = features(network, examples, batch_size=batch_size, device=device, progress=moved, also=onlooker)
     with talk.bar("reading pictures", len(examples)) as moved:
         looks = onlooker.looks(errors=known.errors if known else None, progress=moved)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .crew import Progress
 from .data.columns import check_columns, columns_of, needs_looks
 from .data.examples import Examples, read_examples
 from .data.looks import Looks
 from .data.options import Data
 from .data.readers import without_unreadable
 from .errors import DataError, RunFolderError
-from .features import Progress
 from .folder import METRICS, PREDICTIONS
 from .models.network import Network
 from .predict import answers

@@ -13,21 +13,21 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from .crew import Crew, Progress, Share
 from .data.addresses import stamp
 from .data.examples import Examples
-from .data.loaders import stream, view_loader
+from .data.loaders import stream
+from .data.looks import Onlooker
 from .errors import ConfigError, nearest
 from .models.fast import Fast, fast
 from .models.network import Network
 from .models.weights import fingerprint
-from .shelf import Shelf
-
-Progress = Callable[[int], None]
-"""Is called with how many pictures have just been done."""
+from .shelf import Rows, Shelf, Volume
 
 Also = Callable[[int, np.ndarray], None]
 """Is called with a row and its picture as decoded, on the thread that reads it."""
@@ -109,21 +109,45 @@ def run_over(
         also: Is given each picture that is read.
     """
     values, rows, errors = [], [], {}
-    forward: Fast | None = None
-    with ready(network, device or torch.device("cpu")) as on:
-        for read, inputs, unread in stream(examples, network.spec, batch_size=batch_size, also=also):
-            errors.update(unread)
-            if len(read):
-                inputs = inputs.to(on, non_blocking=True)
-                forward = forward or fast(network, inputs, count=len(examples))
-                answered = forward.logits(inputs) if what == "logits" else forward.features(inputs)
-                values.append(answered.float().cpu().numpy())
-                rows.append(read)
-            if progress is not None:
-                progress(len(read) + len(unread))
+    asked = _Answers(network, examples, what, batch_size, also)
+    for read, answered, unread in asked.of(range(len(examples)), device or torch.device("cpu"), progress):
+        errors.update(unread)
+        if len(read):
+            values.append(answered)
+            rows.append(read)
     if not values:
         return Values(np.zeros((0, 0), np.float32), np.zeros(0, np.int64), errors)
     return Values(np.concatenate(values), np.concatenate(rows), errors)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a network answers to pictures, a batch at a time."""
+
+    network: Network
+    examples: Examples
+    what: str
+    batch_size: int
+    also: Also | None
+
+    def of(
+        self, span: range, device: torch.device, progress: Progress | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[int, str]]]:
+        """The rows of `span` that were read, float32 answers to them, and the reason for each that was not."""
+        forward: Fast | None = None
+        with ready(self.network, device) as on:
+            for read, inputs, unread in stream(
+                self.examples, self.network.spec, batch_size=self.batch_size, indices=span, also=self.also
+            ):
+                answers = np.zeros((0, 0), np.float32)
+                if len(read):
+                    inputs = inputs.to(on, non_blocking=True)
+                    forward = forward or fast(self.network, inputs, count=len(self.examples))
+                    answered = forward.logits(inputs) if self.what == "logits" else forward.features(inputs)
+                    answers = answered.float().cpu().numpy()
+                yield read, answers, unread
+                if progress is not None:
+                    progress(len(read) + len(unread))
 
 
 def features(
@@ -135,6 +159,7 @@ def features(
     progress: Progress | None = None,
     cache: Path | None = None,
     also: Also | None = None,
+    crew: Crew | None = None,
 ) -> Values:
     """The features of all pictures, from the cache where they are known.
 
@@ -146,12 +171,17 @@ def features(
         progress: Is told of each batch, or of everything at once where the cache answers.
         cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
         also: Is given each picture that is read; none is where the cache answers.
+        crew: Who shares the pass; this process alone if None. What an `Onlooker` sees in others is handed to ours.
     """
     shelf, name = Shelf.of("features", most=KEPT_BYTES, cache=cache), key(network, examples)
     if (values := shelf.get(name, len(examples))) is not None:
         if progress is not None:
             progress(len(examples))
         return Values(values, np.arange(len(examples)), {})
+    asked, device = _Answers(network, examples, "features", batch_size, also), device or torch.device("cpu")
+    if crew is not None:
+        with contextlib.suppress(OSError):  # no room for their file: then alone, in memory
+            return _shared(asked, shelf, name, crew, device, progress)
     found = run_over(
         network, examples, what="features", batch_size=batch_size, device=device, progress=progress, also=also
     )
@@ -161,65 +191,53 @@ def features(
     return found
 
 
-def view_features(
-    network: Network,
-    examples: Examples,
-    *,
-    policy: str,
-    views: int,
-    engine: str = "albumentations",
-    seed: int = 0,
-    batch_size: int = 32,
-    workers: int = 0,
-    device: torch.device | None = None,
-    progress: Progress | None = None,
-    cache: Path | None = None,
-) -> np.ndarray:
-    """The features of varied versions of all pictures, from the cache where they are known.
+def _shared(
+    asked: _Answers, shelf: Shelf, name: str | None, crew: Crew, device: torch.device, progress: Progress | None
+) -> Values:
+    """Features that several ranks write into one file.
 
-    Args:
-        network: A network whose body is frozen.
-        examples: The pictures; each of them can be read.
-        policy: How pictures are varied.
-        views: How many versions of each.
-        engine: The library that varies them.
-        seed: Fixes them.
-        batch_size: Versions at a time.
-        workers: Processes that read.
-        device: Where to compute.
-        progress: Is told of each batch.
-        cache: As for `features`.
-
-    Returns:
-        (views * n, ...) float32: the first version of each of the n pictures, then the second of each, and so on.
+    Raises:
+        OSError: There is no room for it.
     """
-    shelf = Shelf.of("features", most=KEPT_BYTES, cache=cache)
-    name = key(network, examples, policy, views, engine, seed, *versions("albumentations"))
-    if (values := shelf.get(name, views * len(examples))) is not None:
-        return values
-    loader = view_loader(
-        examples,
-        network.spec,
-        policy=policy,
-        views=views,
-        engine=engine,
-        batch_size=batch_size,
-        seed=seed,
-        workers=workers,
-    )
-    with ready(network, device or torch.device("cpu")) as on:
-        found, forward = [], None
-        for batch in loader:
-            inputs = batch.inputs.to(on, non_blocking=True)
-            forward = forward or fast(network, inputs, count=views * len(examples))
-            found.append(forward.features(inputs).float().cpu().numpy())
-            if progress is not None:
-                progress(len(batch.row))
-    values = np.concatenate(found)
-    if name is not None:
-        with contextlib.suppress(OSError):
-            shelf.put(name, values)
-    return values
+    count = len(asked.examples)
+    with Volume.written(shelf, name, shape=(count, *feature_shape(asked.network, device)), dtype=np.float32) as volume:
+        errors: dict[int, str] = {}
+        for unread, seen in crew.work(_Features(asked, volume.path), device, progress):
+            errors |= unread
+            if isinstance(asked.also, Onlooker):
+                asked.also.take(seen)
+        rows = np.array([row for row in range(count) if row not in errors], np.int64)
+        if errors:  # a file of the cache has all
+            return Values(np.load(volume.path, allow_pickle=False)[rows], rows, errors)
+        volume.finish()
+        return Values(np.load(volume.path, mmap_mode="r" if name is not None else None, allow_pickle=False), rows, {})
+
+
+def feature_shape(network: Network, device: torch.device) -> tuple[int, ...]:
+    """Of the features of one picture."""
+    with ready(network, device) as on:
+        nothing = torch.zeros((1, network.spec.in_chans, *network.spec.size), dtype=torch.uint8, device=on)
+        return tuple(network.features(nothing).shape[1:])
+
+
+@dataclass(frozen=True)
+class _Features:
+    """A rank's share of the features; returns why pictures could not be read, and what was seen of the others."""
+
+    asked: _Answers
+    path: Path
+
+    def __call__(
+        self, share: Share, device: torch.device, progress: Progress | None
+    ) -> tuple[dict[int, str], dict[int, Any]]:
+        errors: dict[int, str] = {}
+        with Rows(self.path) as rows:
+            span = share.span(len(self.asked.examples), self.asked.batch_size)
+            for read, values, unread in self.asked.of(span, device, progress):
+                rows.put(read, values)
+                errors |= unread
+        also = self.asked.also
+        return errors, also.taken() if isinstance(also, Onlooker) and share.rank else {}
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from .report.printed import Talk
 from .saved import versions
 from .tasks.base import Task
 from .tasks.taxonomy import labels_for, told_merged
+from .training.crew import crew_of
 from .training.defaults import Facts, decide
 from .training.freeze import learning_stages
 from .training.loggers import chosen
@@ -150,7 +151,8 @@ def again(material: Material, recipe: Recipe) -> Material:
     phases = plan.build(pretrained=pretrained(asked), stages=[stage.name for stage in network.stages])
     known, taught_by = material.features, _load_teacher(plan.teacher)
     if known is None and any(phase.on == "features" for phase in phases):
-        known = features(network, examples, batch_size=plan.batch, device=device_for(machine.accelerator))
+        known = features(network, examples, batch_size=plan.batch, device=device_for(machine.accelerator),
+                         crew=crew_of(machine))  # fmt: skip
     teacher = Teacher(taught_by.network, taught_by.task.labels, material.names) if taught_by is not None else None
     return replace(
         material, recipe=replace(asked, plan=plan), asked=asked, network=network, phases=phases, features=known,
@@ -232,14 +234,13 @@ def _read_all(
     """Features or a plain reading of all pictures; those that cannot be read stop the run or are left out."""
     known = None
     onlooker = Onlooker(examples, in_chans=network.spec.in_chans) if recipe.data.copies != "ignore" else None
-    see = onlooker.see if onlooker is not None else None
     with talk.bar("reading pictures", len(examples)) as moved:
         if any(phase.on == "features" for phase in phases):
             known = features(network, examples, batch_size=recipe.plan.batch, progress=moved,
-                             device=device_for(machine.accelerator), also=see)  # fmt: skip
+                             device=device_for(machine.accelerator), also=onlooker, crew=crew_of(machine))  # fmt: skip
             errors = known.errors
         else:
-            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved, also=see)
+            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved, also=onlooker)
     looks = onlooker.looks(errors=errors) if onlooker is not None else None
     if not errors:
         return examples, known, looks, ()

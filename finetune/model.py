@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .crew import Progress
 from .data.options import Data
 from .errors import RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
-from .features import Progress
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
 from .predict import Answers, answers, as_decided, as_examples, level_of

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .crew import Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .errors import ConfigError, DataError, RunFolderError
-from .features import Progress, device_for, run_over
+from .features import device_for, run_over
 from .files import replacing
 from .models.network import Network
 from .tasks.base import Task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -133,6 +134,7 @@ class Volume:
             if shelf.size() > shelf.most:  # somebody else has taken the same room meanwhile
                 raise OSError(errno.ENOSPC, f"{need:,} bytes do not fit within the bound of {shelf.most:,}")
             volume._file.write(header)
+            volume._file.flush()  # others may write its rows
         except BaseException:
             volume.close()
             raise
@@ -177,6 +179,48 @@ class Volume:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@final
+class Rows:
+    """Writes rows of a file that a `Volume` has laid out, from any process that sees it.
+
+    Where others write other rows at the same time nothing is lost: each writes the bytes of its own.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        OSError: It cannot be seen or written from here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("r+b")
+        np.lib.format.read_magic(self._file)
+        self._shape, _, self._dtype = np.lib.format.read_array_header_1_0(self._file)
+        self._first = self._file.tell()
+
+    def put(self, at: np.ndarray, values: np.ndarray) -> None:
+        """Writes some rows.
+
+        Args:
+            at: (n,) int64, where each belongs, ascending.
+            values: (n, ...) what it holds.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        each = math.prod(self._shape[1:]) * self._dtype.itemsize
+        for run in np.split(np.arange(len(at)), np.flatnonzero(np.diff(at) != 1) + 1):
+            if len(run):
+                self._file.seek(self._first + int(at[run[0]]) * each)
+                self._file.write(np.ascontiguousarray(values[run[0] : run[-1] + 1], self._dtype).data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def _header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:

@@ -9,10 +9,9 @@ from PIL import Image
 import finetune as ft
 import finetune.features as room
 from finetune.data.examples import read_examples
-from finetune.data.loaders import PictureDataset, stack
 from finetune.data.options import Data
 from finetune.errors import ConfigError
-from finetune.features import device_for, features, run_over, view_features
+from finetune.features import device_for, features, run_over
 from tests.made import class_folders
 
 
@@ -142,22 +141,6 @@ def test_a_device_that_is_not_there_is_refused():
     if torch.accelerator.current_accelerator(check_available=True) is None:
         with pytest.raises(ConfigError, match="no accelerator"):
             device_for("gpu")
-
-
-def test_features_of_versions_come_version_by_version_and_are_kept(examples, tmp_path, monkeypatch):
-    network = tiny()
-    words = {"policy": "light", "views": 2, "seed": 3, "cache": tmp_path}
-    first = view_features(network, examples, **words)
-    varied = PictureDataset(examples, np.zeros(len(examples)), network.spec, policy="light", seed=3)
-    for view, row in ((0, 4), (1, 4), (1, 9)):
-        with torch.no_grad():
-            expected = network.features(stack([varied[row, view][0]]))[0]
-        np.testing.assert_allclose(first[view * len(examples) + row], expected, rtol=1e-4, atol=1e-5)
-    assert not np.allclose(first[4], first[len(examples) + 4])
-    monkeypatch.setattr(room, "view_loader", None)  # whoever reads a picture now fails
-    assert np.array_equal(view_features(network, examples, **words), first)
-    with pytest.raises(TypeError):
-        view_features(network, examples, **words | {"seed": 4})
 
 
 def test_many_pictures_take_another_way_to_the_same_answers(examples, monkeypatch):

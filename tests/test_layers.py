@@ -53,13 +53,15 @@ ROOMS = {
     "shipped": {"_recipes"},
     "tasks": {"data"},
     "shelf": set(),
-    "features": {"data", "models", "shelf"},
-    "activations": {"data", "models", "shelf", "features"},
+    "crew": set(),
+    "features": {"crew", "data", "models", "shelf"},
+    "views": {"crew", "data", "models", "shelf", "features"},
+    "activations": {"crew", "data", "models", "shelf", "features"},
     "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
     "saved": {"data", "models", "tasks", "recipe", "folder"},
-    "predict": {"data", "models", "tasks", "features"},
+    "predict": {"crew", "data", "models", "tasks", "features"},
     "predictions": {"data", "folder", "predict", "tasks"},
-    "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
+    "evaluate": {"crew", "data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
     "baselines": {"report", "tasks"},
     "measured": {"baselines", "data", "gain", "models", "predictions", "recipe", "report", "tasks", "training"},
     "compare": {"data", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
@@ -67,10 +69,10 @@ ROOMS = {
     "report": {"tasks"},
     "run_report": {"folder", "report"},
     "worst": {"data", "folder", "models", "report", "tasks"},
-    "model": {"data", "models", "tasks", "features", "predict", "predictions", "evaluate", "saved", "folder"},
+    "model": {"crew", "data", "models", "tasks", "features", "predict", "predictions", "evaluate", "saved", "folder"},
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
-    "training": {"data", "models", "tasks", "features", "activations"},
+    "training": {"crew", "data", "models", "tasks", "features", "views", "activations"},
 }
 OPTIONS = {"data.options", "models.options", "tasks.options", "training.plan", "training.phase", "training.methods"}
 

@@ -267,6 +267,7 @@ def view_loader(
     seed: int = 0,
     workers: int = 0,
     indices: Sequence[int] | np.ndarray | None = None,
+    span: range | None = None,
 ) -> PictureLoader:
     """Varied versions of every picture, in order: the first of each, then the second of each, and so on.
 
@@ -282,15 +283,17 @@ def view_loader(
         seed: Fixes them.
         workers: As for `make_loader`.
         indices: Which rows of the table; all if None.
+        span: Which places of that order; all if None.
     """
     rows = range(len(examples)) if indices is None else [int(row) for row in indices]
+    span = range(views * len(rows)) if span is None else span
     workers = min(workers, cpu_count())
     plain = workers > 0 and too_little_shared(_in_flight(spec, batch_size, workers)) is not None
     return PictureLoader(
         PictureDataset(examples, np.zeros(len(examples)), spec, policy=policy, engine=engine, seed=seed),
         plain=plain,
         batch_size=batch_size,
-        sampler=[(row, view) for view in range(views) for row in rows],
+        sampler=[(rows[at % len(rows)], at // len(rows)) for at in span],
         num_workers=workers,
         collate_fn=collate,
         generator=torch.Generator().manual_seed(seed),

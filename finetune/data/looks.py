@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -193,7 +194,7 @@ def _sharpness(grey: np.ndarray) -> float:
 class Onlooker:
     """Watches a pass over the pictures, and knows in the end what they look like.
 
-    `stream`, `scan` and `features` take its `see` as `also`. What they did not read, for its features were known say,
+    `stream`, `scan` and `features` take it as `also`. What they did not read, for its features were known say,
     `looks` reads afterwards.
 
     Args:
@@ -213,12 +214,22 @@ class Onlooker:
         self._known = self._kept.fill(self._records, self._stamps)
         self._new: set[int] = set()
 
-    def see(self, row: int, picture: np.ndarray) -> None:
+    def __call__(self, row: int, picture: np.ndarray) -> None:
         """Takes down the facts of a picture as it was decoded, (H, W, C); may be called from several threads."""
         if row not in self._known and row not in self._new:
             look = look_at(picture)
             record = [np.frombuffer(look.digest, np.uint8), *(getattr(look, name) for name in FACTS[1:])]
             self._records[row] = tuple(record)
+            self._new.add(row)
+
+    def taken(self) -> dict[int, Any]:
+        """What this one has taken down of pictures that were not known, by row, for another one to `take`."""
+        return {row: self._records[row] for row in sorted(self._new)}
+
+    def take(self, taken: Mapping[int, Any]) -> None:
+        """Takes over what another one saw of the same table in its process."""
+        for row, record in taken.items():
+            self._records[row] = record
             self._new.add(row)
 
     def looks(
@@ -241,7 +252,7 @@ class Onlooker:
             progress(len(self._examples) - len(missing))
         found = scan(
             self._examples.take(missing), self._in_chans, threads, progress=progress,
-            also=lambda row, picture: self.see(missing[row], picture),
+            also=lambda row, picture: self(missing[row], picture),
         )  # fmt: skip
         unread |= {missing[row]: reason for row, reason in found.items()}
         if self._new:

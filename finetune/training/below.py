@@ -17,6 +17,7 @@ from ..features import device_for
 from ..models.cut import Cut, cut
 from ..models.network import Network
 from ..types import Stage
+from .crew import crew_of
 from .offers import Surroundings
 from .phase import Phase
 from .plan import Plan
@@ -80,7 +81,7 @@ def computed_once(
             made = activations(
                 divided, lesson.examples, rows[part], say=say, engine=plan.augment_engine, seed=seed,
                 batch_size=plan.batch, workers=around.machine.workers,
-                device=device_for(around.machine.accelerator), **varied,  # type: ignore[arg-type]
+                device=device_for(around.machine.accelerator), **varied, crew=crew_of(around.machine),  # type: ignore[arg-type]
             )  # fmt: skip
             kept.append(stack.enter_context(made) if made is not None else None)
         if kept[0] is None or kept[-1] is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
@@ -172,8 +173,12 @@ class PoliteStop(L.Callback):
             self._before = None
 
 
-class QuietRanks(L.Callback):
-    """Silences Lightning's and torch's advice in spawned ranks, which start with no filter of ours."""
+class SpawnedRanks(L.Callback):
+    """Makes good processes of spawned ranks: silent, since they start with no filter of ours, and gone without a crash.
+
+    Lightning takes a group apart for NCCL alone. One of gloo whose threads still run while the interpreter ends now and
+    then ends in SIGABRT, after all has been learned, and the parent takes that for a failure.
+    """
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """Runs in each rank before anything else."""
@@ -181,6 +186,16 @@ class QuietRanks(L.Callback):
             for name in ("lightning.pytorch", "lightning.fabric"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             warnings.filterwarnings("ignore")
+
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+        """Only where all has gone well: one that leaves after an error must not wait for what others never send."""
+        if trainer.world_size > 1:
+            atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class SameEverywhere(L.Callback):

@@ -8,9 +8,10 @@ through the code however the ranks were started, and nothing that a follower cou
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +42,7 @@ class Group:
         self.place = place
         self._store = _meeting_point(place)
         self._fits = 0
+        self._given = 0
 
     def fit(self, words: Mapping[str, Any], module: Any, data: Mapping[str, Any]) -> None:
         """Hands a fit to all followers, and takes part in it.
@@ -50,9 +52,20 @@ class Group:
             module: What is trained; afterwards it is as this rank has trained it.
             data: As `Trainer.fit` takes it.
         """
-        packed = pickle.dumps((dict(words), module, dict(data)))
-        self._send(packed)
+        self._send(pickle.dumps(("fit", (dict(words), module, dict(data)))))
         self._take_part(words, module, data)
+
+    def hand(self, work: Sequence[tuple[Callable[..., Any], Any, Any]]) -> None:
+        """Hands each follower its share of a pass; `given` then waits for what they say.
+
+        Args:
+            work: By rank a job, the share and the device, which is what the job is called with; the first is ours.
+        """
+        self._send(pickle.dumps(("share", (list(work),))))
+
+    def given(self) -> list[Any]:
+        """What each follower's share gave, or the exception that it raised, by rank from 1."""
+        return [pickle.loads(self._taken(f"answer-{self._given}-{rank}")) for rank in range(1, self.place.world_size)]
 
     def end(self, told: str | None = None) -> None:
         """Lets the followers go.
@@ -61,15 +74,25 @@ class Group:
             told: The run folder, whose model they may read; None where there is none.
         """
         with contextlib.suppress(dist.DistStoreError):  # one that has died, or never came, is the launcher's to end
-            self._send(pickle.dumps(told), GOODBYE)
+            self._send(pickle.dumps(("end", told)), GOODBYE)
 
     def follow(self) -> str | None:
-        """Waits for fits and takes part in them, until the leader says that there are no more; then what it told."""
+        """Takes part in what the leader hands out, until it says that there is no more; returns what it told then."""
         while True:
-            given = pickle.loads(self._receive())  # from our own leader, as spawned ranks are handed it
-            if given is None or isinstance(given, str):
-                return given
-            self._take_part(*given)
+            what, given = pickle.loads(self._receive())  # from our own leader, as spawned ranks are handed it
+            if what == "end":
+                told: str | None = given
+                return told
+            (self._take_part if what == "fit" else self._do_share)(*given)
+
+    def _do_share(self, work: Sequence[tuple[Callable[..., Any], Any, Any]]) -> None:
+        job, share, device = work[self.place.rank]
+        try:
+            packed = pickle.dumps(job(share, device, None))
+        # The leader is told, and decides.
+        except Exception as error:
+            packed = pickle.dumps(error)
+        self._put(f"answer-{self._given}-{self.place.rank}", packed)
 
     def _take_part(self, words: Mapping[str, Any], module: Any, data: Mapping[str, Any]) -> None:
         from .trainer import fit_trainer, quiet_lightning, trainer_of
@@ -87,24 +110,34 @@ class Group:
             dist.destroy_process_group()
 
     def _send(self, packed: bytes, patience: timedelta = FOREVER) -> None:
-        key = f"given-{self._fits}"
-        pieces = [packed[at : at + CHUNK] for at in range(0, len(packed), CHUNK)]
-        for number, piece in enumerate(pieces):
-            self._store.set(f"{key}-{number}", piece)
-        self._store.set(key, str(len(pieces)))
+        self._given += 1
+        key = f"given-{self._given}"
+        pieces = self._put(key, packed)
         # The store goes with the leader: it waits until everybody has read.
         for rank in range(1, self.place.world_size):
             self._store.wait([f"{key}-read-{rank}"], patience)
-        for number in range(len(pieces)):
-            self._store.delete_key(f"{key}-{number}")
+        for piece in pieces:
+            self._store.delete_key(piece)
 
     def _receive(self) -> bytes:
-        key = f"given-{self._fits}"
-        self._store.wait([key], FOREVER)
-        count = int(self._store.get(key))
-        packed = b"".join(self._store.get(f"{key}-{number}") for number in range(count))
+        self._given += 1
+        key = f"given-{self._given}"
+        packed = self._taken(key)
         self._store.set(f"{key}-read-{self.place.rank}", "1")
         return packed
+
+    def _put(self, key: str, packed: bytes) -> list[str]:
+        """Puts bytes into the store, in pieces; returns the keys of these."""
+        pieces = {f"{key}-{at}": packed[at : at + CHUNK] for at in range(0, len(packed), CHUNK)}
+        for name, piece in pieces.items():
+            self._store.set(name, piece)
+        self._store.set(key, json.dumps(list(pieces)))
+        return list(pieces)
+
+    def _taken(self, key: str) -> bytes:
+        """Waits for what somebody puts there."""
+        self._store.wait([key], FOREVER)
+        return b"".join(self._store.get(piece) for piece in json.loads(self._store.get(key)))
 
 
 def _meeting_point(place: Place) -> Any:

@@ -26,7 +26,7 @@ from ..errors import ConfigError, TrainingError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
-from .callbacks import KeepBest, KeepNorms, PoliteStop, QuietRanks, SameEverywhere, Table
+from .callbacks import KeepBest, KeepNorms, PoliteStop, SameEverywhere, SpawnedRanks, Table
 from .clock import seconds
 from .freeze import freeze_except, learning_stages
 from .launched import group
@@ -95,7 +95,7 @@ def fit_phase(
         *([place] if place is not None else []),
         *([_early_stop(plan, monitor, higher)] if plan.patience and monitor is not None else []),
         Table(around.folder / "metrics.csv", prefix + phase.name),
-        QuietRanks(),
+        SpawnedRanks(),
         SameEverywhere(),
         stop,
         *watchers,

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from ..data.examples import Examples
 from ..errors import TrainingError
-from ..features import Values, device_for, run_over, view_features
+from ..features import Values, device_for, run_over
 from ..models.network import Network
 from ..tasks.base import HIGHER_IS_BETTER, Task
+from ..views import view_features
+from .crew import crew_of
 from .ledger import keep_rows
 from .offers import Candidate, Surroundings, add_row, write_state
 from .on_pictures import Turn, fit_on_pictures
@@ -216,7 +218,7 @@ def fit_on_features(
         values = view_features(
             network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views,
             engine=plan.augment_engine, seed=plan.seed, batch_size=plan.batch, workers=around.machine.workers,
-            device=device_for(around.machine.accelerator),
+            device=device_for(around.machine.accelerator), crew=crew_of(around.machine),
         )  # fmt: skip
         views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
     known, target, groups = lesson.features.at(lesson.train), lesson.target[lesson.train], lesson.groups(lesson.train)

@@ -80,7 +80,7 @@ def test_the_hash_stays_when_a_picture_is_resized_and_not_for_another():
 def test_looks_taken_by_the_way_are_those_of_a_pass_of_their_own(examples, tmp_path):
     network = ft.Backbone("finetune/lenet5", weights="none").build(2).eval()
     onlooker = Onlooker(examples, in_chans=network.spec.in_chans, cache=tmp_path / "a")
-    features(network, examples, cache=tmp_path / "features", also=onlooker.see)
+    features(network, examples, cache=tmp_path / "features", also=onlooker)
     by_the_way = onlooker.looks()
     own = Looks.of(examples, in_chans=network.spec.in_chans, cache=tmp_path / "b")
     assert same(by_the_way, own) and own.read.all() and len(own) == 6
@@ -94,7 +94,7 @@ def test_what_a_pass_did_not_show_is_read_afterwards(examples, tmp_path, monkeyp
     network = ft.Backbone("finetune/lenet5", weights="none").build(2).eval()
     first = features(network, examples, cache=tmp_path / "features")
     onlooker = Onlooker(examples, in_chans=network.spec.in_chans, cache=tmp_path)
-    again = features(network, examples, cache=tmp_path / "features", also=onlooker.see)
+    again = features(network, examples, cache=tmp_path / "features", also=onlooker)
     assert np.array_equal(first.values, again.values)
     assert onlooker.looks().read.all()
 
@@ -166,7 +166,7 @@ def test_rows_that_cannot_be_read_carry_their_reason(examples, tmp_path):
 def test_reasons_that_a_pass_has_found_are_not_sought_again(examples, tmp_path, monkeypatch):
     onlooker = Onlooker(examples, cache=tmp_path)
     for row in (0, 1, 2, 3, 5):
-        onlooker.see(row, noise((5, 5, 3), row))
+        onlooker(row, noise((5, 5, 3), row))
     monkeypatch.setattr("finetune.data.readers.read_image", lambda *a, **k: pytest.fail("read"))
     assert onlooker.looks(errors={4: "it is empty"}).errors == {4: "it is empty"}
 

@@ -20,6 +20,7 @@ from finetune.errors import ConfigError
 from finetune.models import adapters
 from finetune.models.adapters import add_lora, lora_targets, merge_lora
 from finetune.models.options import Backbone, MLPHead
+from finetune.training.callbacks import SpawnedRanks
 from tests.models.official import pictures
 
 
@@ -358,7 +359,7 @@ def test_two_spawned_ranks_learn_what_one_rank_learns_with_twice_the_batch(monke
         trainer = L.Trainer(
             accelerator="cpu", devices=ranks, strategy="ddp_spawn" if ranks > 1 else "auto", max_epochs=1,
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            use_distributed_sampler=False, default_root_dir=tmp_path,
+            use_distributed_sampler=False, default_root_dir=tmp_path, callbacks=[SpawnedRanks()],
         )  # fmt: skip
         trainer.fit(Steps(network))
         moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, start[name])}

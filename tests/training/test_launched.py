@@ -96,9 +96,9 @@ def test_the_leader_does_not_wait_for_ever_for_followers_that_are_gone(monkeypat
     Group(Place(rank=0, world_size=2, local_size=2, slurm=False)).end(None)
 
 
-def torchrun(source: Path, out: Path, *launch: str, prefix=()) -> subprocess.Popen:
+def torchrun(source: Path, out: Path, *launch: str, prefix=(), more=()) -> subprocess.Popen:
     module = [sys.executable, "-m", "torch.distributed.run", *launch, "-m", "finetune"]
-    command = [*prefix, *module, "fit", str(source), *WORDS, "--out", str(out)]
+    command = [*prefix, *module, "fit", str(source), *WORDS, *more, "--out", str(out)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -134,6 +134,34 @@ def test_an_error_is_told_once_and_ends_all(tmp_path, textures):
     told, _ = run.communicate(timeout=900)
     assert run.returncode != 0 and told.count("There is no folder") <= 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("--method lp-ft --epochs 2", "features"),
+        ("--method gradual --epochs 1 --norms frozen --augment none", "activations"),
+    ],
+)
+def test_what_is_computed_once_is_shared_and_the_same(tmp_path, textures, monkeypatch, words, kind):
+    """Features of the probe, and activations below the last stages; spawned ranks leave them to the first process."""
+    words = words.split()
+    for name in ("launched", "spawned"):
+        monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / f"{name}-cache"))
+        if name == "launched":
+            run = torchrun(textures, tmp_path / name, "--nproc-per-node", "2", more=words)
+        else:
+            run = subprocess.Popen(
+                [sys.executable, "-m", "finetune", "fit", str(textures), *WORDS, *words, "--devices", "2", "--out",
+                 str(tmp_path / name)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        told, _ = run.communicate(timeout=900)
+        assert run.returncode == 0, told
+    same(tmp_path / "launched", tmp_path / "spawned")
+    kept = [sorted((tmp_path / f"{name}-cache").glob(f"{kind}/*.npy")) for name in ("launched", "spawned")]
+    assert kept[0] and [file.read_bytes() for file in kept[0]] == [file.read_bytes() for file in kept[1]]
 
 
 def _children(process: subprocess.Popen) -> list[int]:
