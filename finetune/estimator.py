@@ -251,7 +251,7 @@ def _refuse_strange(name: str, params: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: With all of them, and the nearest known one of each.
     """
-    known = [word for word in WORDS if word not in GIVEN]
+    known = [word for word in WORDS if word not in (*GIVEN, *RENAMING)]
     wrong = []
     for word in params:
         if word in GIVEN:
