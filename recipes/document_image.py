@@ -17,8 +17,12 @@ Data:
     The report tells how many pages can be left to the machine where 99 % of its answers are to be right
     (--least-precision); `predict` marks the others as abstained. It takes some hundred pages of validation to tell.
 Expect:
+    Too few to tell: thirty receipts are one kind, so they were read, looked through for copies, and no more. With grey
+    copies of 15 of them at 70 % of the size and JPEG quality 60, n = 45: all 15 are found (.78 to 1.00), and no
+    other of 990 pairs; equal pixels, the baseline, find none. By MobileNet v2's features each is nearest to its own.
+
     Generated data: drawn invoices, letters and tables are told apart on 18 of 18 pages, by a head on LeNet-5 with
-    random weights. Of real pages only thirty receipts were at hand, which are one kind.
+    random weights, seeds 0 to 2; with --least-precision 0.9 all 18 are answered.
 """
 
 from __future__ import annotations
