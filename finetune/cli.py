@@ -36,6 +36,7 @@ NOT_IN_TUNE = ("out", "overwrite", "resume", "time", "folds")  # its own, and wh
 NOT_IN_PLAN = ("recipe", "out", "overwrite", "resume")
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
+OwnRecipe = Annotated[str | None, typer.Option(metavar="FILE", help="The recipe file that holds the model's network.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 
 
@@ -213,26 +214,15 @@ def _predict(
     prior: Annotated[list[str] | None, typer.Option(metavar="CLASS=SHARE,...",
                                                     help="How frequent classes are there: melanoma=0.02.")] = None,
     level: Annotated[int | None, typer.Option(help="Answers with the nodes of this level of the taxonomy.")] = None,
+    recipe: OwnRecipe = None,
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
     as_json: JSON = False,
 ) -> int:  # fmt: skip
-    from .model import load
-    from .predict import as_examples, as_records, write_table
+    from .predict_command import predict_command
 
-    model, examples = load(run), as_examples(list(inputs))
-    with _bar(len(examples)) as moved:
-        table = model.predict(examples, prior=shares(prior or ()), level=level, batch_size=batch_size,
-                              accelerator=accelerator, progress=moved)  # fmt: skip
-    if as_json:
-        print_json(as_records(table))
-    if out is not None or not as_json:
-        with heard():
-            write_table(table, out)
-    failed = int((table["error"] != "").sum())
-    if failed:
-        tell(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.")
-    return 1 if failed else 0
+    return predict_command(run, inputs, out=out, prior=shares(prior or ()), level=level, batch_size=batch_size,
+                           accelerator=accelerator, as_json=as_json, recipe=recipe, bar=_bar)  # fmt: skip
 
 
 def _evaluate(
@@ -242,6 +232,7 @@ def _evaluate(
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
     out: Annotated[str | None, typer.Option(help="A folder for metrics.json and predictions.csv.")] = None,
+    recipe: OwnRecipe = None,
     as_json: JSON = False,
     **words: Any,
 ) -> int:
@@ -249,7 +240,7 @@ def _evaluate(
 
     with _bar(None) as moved:
         return evaluate_command(run, source, parsed(words), batch_size=batch_size, accelerator=accelerator, out=out,
-                                progress=moved, as_json=as_json)  # fmt: skip
+                                progress=moved, as_json=as_json, recipe=recipe)  # fmt: skip
 
 
 def _check(

@@ -178,17 +178,19 @@ def _unpacked(files: Mapping[str, bytes]) -> Model:
     return model
 
 
-def load(path: str | Path, *, module: Any = None) -> Model:
+def load(path: str | Path, *, module: Any = None, recipe: str | Path | None = None) -> Model:
     """Reads a model back: from a run folder, or from the `model/` folder in one.
 
     Args:
         path: The folder.
         module: The network it was made from, for a model of `Backbone.from_module`.
+        recipe: Or the recipe file that made that network; it must be the file that `finetune run` was given then.
 
     Raises:
-        RunFolderError: It is missing, incomplete or damaged.
+        ConfigError: A module and a recipe were given.
+        RunFolderError: It is missing, incomplete or damaged, or made by another recipe file.
     """
-    saved = load_saved(path, module=module)
+    saved = load_saved(path, module=module, recipe=recipe)
     folder = Path(path)
     measured = folder / METRICS if (folder / MODEL).is_dir() else folder.parent / METRICS
     return Model(
