@@ -33,6 +33,9 @@ TARGET_NAMES = (
     *("rating", "score"),
 )
 
+FEW = 10_000
+"""How many different cells of a column are remembered while it is read."""
+
 
 def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """Reads a table with every cell as text, so that the class `007` stays `007` and the class `NA` is no gap.
@@ -60,9 +63,14 @@ def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFra
         return _json_lines(path, text), notes
     csv.field_size_limit(2**31 - 1)  # 131072 unless told; a C long, which has 32 bits on Windows
     separator = _separator(path, text)
-    rows = _rows(path, text, separator)
-    names = [str(number) for number in range(len(rows[0]))] if no_header else _distinct(rows.pop(0))
-    table = pd.DataFrame(rows, columns=names, dtype=str)
+    columns = _columns_of(path, text, separator)
+    header = [cells[0] for cells in columns]
+    names = [str(number) for number in range(len(header))] if no_header else _distinct(header)
+    # One after the other, so that what a column was read into goes before the next one is copied.
+    table = pd.DataFrame(index=pd.RangeIndex(len(columns[0]) - (not no_header)))
+    for name in names:
+        cells = columns.pop(0)
+        table[name] = pd.Series(cells if no_header else cells[1:], dtype=str)
     commas = _decimal_commas(table) if separator == ";" else []
     for name in commas:
         table[name] = table[name].str.replace(",", ".", regex=False)
@@ -71,28 +79,37 @@ def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFra
     return table, notes
 
 
-def _rows(path: Path, text: str, separator: str) -> list[list[str]]:
-    """The cells, read strictly: pandas shifts columns where lines end in a separator, and fills up lines cut short."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-    rows: list[list[str]] = []
+def _columns_of(path: Path, text: str, separator: str) -> list[list[str]]:
+    """The cells, column by column, of the first line too.
+
+    Read strictly: pandas shifts columns where lines end in a separator, and fills up lines cut short.
+    """
+    # Encoded, a text takes a quarter of what StringIO makes of it.
+    lines = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8", "surrogatepass", newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    columns: list[list[str]] = []
+    known: list[dict[str, str]] = []
     try:
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
-            width = len(rows[0]) if rows else len(row)
-            while len(row) > width and not row[-1].strip():
+            if not columns:
+                columns, known = [[] for _ in row], [{} for _ in row]
+            while len(row) > len(columns) and not row[-1].strip():
                 row.pop()
-            if len(row) != width:
-                raise csv.Error(f"it has {len(row)} cells where the first line has {width}")
-            rows.append(row)
+            if len(row) != len(columns):
+                raise csv.Error(f"it has {len(row)} cells where the first line has {len(columns)}")
+            for cells, seen, cell in zip(columns, known, row, strict=True):
+                # One object for equal cells, as long as a column has few of them.
+                cells.append(seen.setdefault(cell, cell) if len(seen) < FEW else seen.get(cell, cell))
     except csv.Error as error:
         raise DataError(
             f"{path} cannot be read as a table separated by {separator!r}: line {reader.line_num}: {error}. Expected "
             f"as many cells in each line, and quotes around cells that hold the separator."
         ) from error
-    if not rows:
+    if not columns:
         raise DataError(f"{path} holds no rows: all its cells are empty. Expected a table with a line an example.")
-    return rows
+    return columns
 
 
 def _distinct(header: list[str]) -> list[str]:
