@@ -39,6 +39,7 @@ NOT_IN_TUNE = ("out", "overwrite", "resume", "time", "folds")  # its own, and wh
 NOT_IN_PLAN = ("recipe", "out", "overwrite", "resume")
 JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
+OwnRecipe = Annotated[str | None, typer.Option(metavar="FILE", help="The recipe file that holds the model's network.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 
 
@@ -127,6 +128,7 @@ _METAVARS = {
     "target": "COLUMN[,COLUMN...]", "class_weight": "balanced|sqrt|NAME=WEIGHT,...", "devices": "N|auto|0,1,...",
     "out": "FOLDER", "recipe": "RUN|FILE", "lr": "NUMBER|auto", "batch_size": "N|auto", "sizes": "N[,N...]",
     "milestones": "EPOCH[,EPOCH...]", "time": "10m|90s|1.5h", "scale": "LOWEST,...,HIGHEST", "by": "COLUMN[,COLUMN...]",
+    "taxonomy": "FILE",
     "resume": "RUN", "checkpoint_every": "10m|90s|0s", "rank_timeout": "20m|90s", "log": "NAME[,NAME...]",
 }  # fmt: skip
 
@@ -214,6 +216,7 @@ def _evaluate(
     batch_size: BatchSize = 32,
     accelerator: Accelerator = "auto",
     out: Annotated[str | None, typer.Option(help="A folder for metrics.json and predictions.csv.")] = None,
+    recipe: OwnRecipe = None,
     as_json: JSON = False,
     **words: Any,
 ) -> int:
@@ -221,7 +224,7 @@ def _evaluate(
 
     with _bar(None) as moved:
         return evaluate_command(run, source, parsed(words), batch_size=batch_size, accelerator=accelerator, out=out,
-                                progress=moved, as_json=as_json)  # fmt: skip
+                                progress=moved, as_json=as_json, recipe=recipe)  # fmt: skip
 
 
 def _check(

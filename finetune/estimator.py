@@ -20,6 +20,7 @@ from .recipe import DEFAULT_BACKBONE, WORDS
 # What X, y and groups say already, and what would divide examples by a column that X does not have.
 GIVEN = ("image", "target", "task", "group", "split", "delimiter", "no_header", "root", "label_from", "order",
          "stretches", "gap")  # fmt: skip
+RENAMING = ("taxonomy", "max_class_size")  # scikit-learn compares answers with y, whose names they must be
 OF_FIT = ("verbose", "callbacks", "logger", "trainer")
 
 
@@ -250,11 +251,13 @@ def _refuse_strange(name: str, params: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: With all of them, and the nearest known one of each.
     """
-    known = [word for word in WORDS if word not in GIVEN]
+    known = [word for word in WORDS if word not in (*GIVEN, *RENAMING)]
     wrong = []
     for word in params:
         if word in GIVEN:
             wrong.append(f"{name} takes no {word}: X, y and groups say what the examples are.")
+        elif word in RENAMING:
+            wrong.append(f"{name} takes no {word}: it answers with the classes of y. ft.fit takes it.")
         elif word not in known and word not in OF_FIT:
             wrong.append(
                 f"{name} has no parameter {word}.{nearest(word, known) or ' It takes the keywords of ft.fit.'}"

@@ -10,16 +10,16 @@ from .stdout import print_json, print_text, tell
 
 def evaluate_command(
     run: str, source: str, words: Mapping[str, Any], *, batch_size: int, accelerator: str, out: str | None,
-    progress: Callable[[int], None], as_json: bool,
+    progress: Callable[[int], None], as_json: bool, recipe: str | None,
 ) -> int:  # fmt: skip
-    """Measures a run and prints the figures; as JSON all of them."""
+    """Measures a run and prints the figures; as JSON all of them. `recipe` is the file that holds its network."""
     from rich.console import Console
 
     from .model import load
     from .report.printed import measured_parts, metrics_table
     from .report.told import classes_table, slices_table, told_lines
 
-    model = load(run)
+    model = load(run, recipe=recipe)
     given = {name: value for name, value in words.items() if value is not None}
     metrics = model.evaluate(source, batch_size=batch_size, accelerator=accelerator, progress=progress, say=tell,
                              out=out, **given)  # fmt: skip

@@ -111,6 +111,8 @@ def fit(
     scale: Sequence[str] | None = None,
     operate: str | None = None,
     coverage: float | None = None,
+    taxonomy: str | Mapping[str, Any] | None = None,
+    max_class_size: int | None = None,
     layout: Literal["pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products"]
     | None = None,
     image: str | None = None,
@@ -229,8 +231,12 @@ def fit(
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
         operate: A rate that one class, or every label, is answered at: "[CLASS:]sensitivity>=0.95", or specificity,
-            precision, recall; the threshold is fitted on validation.
+            precision, recall; the threshold is fitted on validation. "any:precision>=0.99" abstains from the rest.
         coverage: Share of right answers that sets of classes, or intervals of a number, hold: 0.9.
+        taxonomy: A tree on which the classes lie, in YAML, JSON, or a table of child and parent: the model then answers
+            at every node, and each level of the tree is measured.
+        max_class_size: Nodes of the tree with fewer examples are one class with all below them; 1 trains the classes
+            as they are, 1000 is the paper's [1].
         layout: The data set whose own files the source holds; split=official then keeps its makers' division.
         image: Column of a table that holds the picture's path.
         target: Column that holds the answer, or several columns of 0 and 1.

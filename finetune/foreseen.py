@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from .data.examples import read_examples
-from .data.labels import Labels
 from .data.splits import split_examples
 from .errors import ConfigError
 from .gather import decided, pretrained
 from .models.residual import zero_gammas
 from .recipe import Recipe, task_for
+from .tasks.taxonomy import labels_for
 from .training.dry import Taken, dry_steps
 from .training.machine import Machine, accumulation, batches_an_epoch, scaling, seed_all
 from .training.offers import Surroundings
@@ -96,7 +96,7 @@ def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
     options = task_for(recipe.task, examples.kind)
     plan, reasons = decided(replace(recipe, task=options), examples)
     plan = replace(plan, batch_size=plan.batch, precision=here.precision)
-    names = Labels.from_targets(examples.kind, examples.targets)
+    names = labels_for(options, examples.kind, examples.targets)
     seed_all(plan.seed)
     network = recipe.model.build(names.num_outputs)
     if plan.zero_gamma:

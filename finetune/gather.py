@@ -30,6 +30,7 @@ from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
 from .saved import versions
 from .tasks.base import Task
+from .tasks.taxonomy import labels_for, told_merged
 from .training.crew import crew_of
 from .training.defaults import Facts, decide
 from .training.freeze import learning_stages
@@ -102,7 +103,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # What the data decides is not recorded: with another method it would be decided otherwise.
     plan, reasons = decided(asked, examples)
     recipe = replace(asked, plan=plan)
-    names = Labels.from_targets(examples.kind, examples.targets)
+    names = labels_for(options, examples.kind, examples.targets)
     task = options.build(names, examples.targets)
     task.check_monitor(recipe.plan.monitor)
     if recipe.data.order is not None:
@@ -129,11 +130,11 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # Copies of one picture give each other away.
     values = None if known is None else known.values.reshape(len(known.values), -1)
     pairs = find_pairs(examples, looks, recipe.data, features=values, in_chans=network.spec.in_chans, talk=talk)
+    notes = (*_of_weights(recipe.model), *examples.notes, *told_merged(names, examples.targets), *skipped)
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
-        features=known, notes=(*_of_weights(recipe.model), *examples.notes, *skipped, *told_pairs(pairs)),
-        pairs=tuple(pairs), clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *measured),
-        teacher=teacher, looks=looks,
+        features=known, notes=(*notes, *told_pairs(pairs)), pairs=tuple(pairs),
+        clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *measured), teacher=teacher, looks=looks,
     )  # fmt: skip
 
 

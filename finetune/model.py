@@ -20,7 +20,7 @@ from .explanation import Asking, Explanation, check_out, write_explanations
 from .features import device_for
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
-from .predict import OWN, Answers, answers, as_decided, as_examples
+from .predict import OWN, Answers, answers, as_decided, as_examples, level_of
 from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
@@ -64,8 +64,8 @@ class Model:
         return Decisions.from_dict(self.facts.get("decisions"))
 
     def predict(
-        self, inputs: Any, *, prior: Mapping[str, float] | None = None, neighbours: int = 0, batch_size: int = 32,
-        accelerator: str = "auto", progress: Progress | None = None,
+        self, inputs: Any, *, prior: Mapping[str, float] | None = None, level: int | None = None, neighbours: int = 0,
+        batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """What the model says of pictures.
 
@@ -73,6 +73,8 @@ class Model:
             inputs: One or many paths, folders and globs; or one or many arrays (H, W) or (H, W, C) or PIL pictures.
             prior: How frequent some classes are where the pictures are from, {"melanoma": 0.02} say; by default as
                 frequent as in training.
+            level: Answers with the nodes of this level of the taxonomy; 1 lies right below its root. By default the
+                classes answer, and nodes above them have a column each.
             neighbours: How many of the nearest training pictures are told beside each answer.
             batch_size: Pictures at a time.
             accelerator: "auto", "cpu", "gpu", ...
@@ -81,11 +83,13 @@ class Model:
         Returns:
             One row a picture in the order asked: path, label, one column a class with its probability, error (empty
             where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
-            high. With `neighbours` also neighbours (files, nearest first) and neighbour_labels, joined by "; ", and
-            agreeing: the share of them that has the label that was answered.
+            high; of one that operates at a precision of all answers, abstained. With `neighbours` also neighbours
+            (files, nearest first) and neighbour_labels, joined by "; ", and agreeing: the share of them that has the
+            label that was answered.
 
         Raises:
-            ConfigError: A prior of no class, or one that cannot be; neighbours below 0.
+            ConfigError: A prior of no class, or one that cannot be; a level that there is not, or one together with
+                neighbours, which have classes; neighbours below 0.
             DataError: A folder or pattern without pictures, or an array that may be one picture or many; training
                 pictures that are gone.
             RunFolderError: The run does not say what it learned from, and neighbours are asked for.
@@ -96,16 +100,20 @@ class Model:
             checked_prior(self.task, prior, self.decisions.priors)
         if neighbours < 0:
             raise ConfigError(f"neighbours is how many are told beside an answer, 0 or more. Got {neighbours}.")
+        if level is not None:
+            level_of(self.task, level)
+            if neighbours:
+                raise ConfigError("neighbours stand beside answers of classes. Expected either neighbours or level.")
         examples, heard = as_examples(inputs), Overheard()
         found: Answers = answers(
             self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress,
             between=heard if neighbours else None,
         )  # fmt: skip
         if not neighbours:
-            return as_decided(self.task, examples, found, self.decisions, prior=prior)
+            return as_decided(self.task, examples, found, self.decisions, prior=prior, level=level)
         table = as_decided(self.task, examples, found, self.decisions, prior=prior, own=(*OWN, *COLUMNS))
         return with_neighbours(
-            table, self.network, examples, heard, self.folder, k=neighbours, kind=self.task.labels.kind,
+            table, self.network, examples, heard, self.folder, k=neighbours, labels=self.task.labels,
             batch_size=batch_size, device=device_for(accelerator),
         )  # fmt: skip
 
@@ -288,17 +296,19 @@ def _unpacked(files: Mapping[str, bytes]) -> Model:
     return model
 
 
-def load(path: str | Path, *, module: Any = None) -> Model:
+def load(path: str | Path, *, module: Any = None, recipe: str | Path | None = None) -> Model:
     """Reads a model back: from a run folder, or from the `model/` folder in one.
 
     Args:
         path: The folder.
         module: The network it was made from, for a model of `Backbone.from_module`.
+        recipe: Or the recipe file that made that network; it must be the file that `finetune run` was given then.
 
     Raises:
-        RunFolderError: It is missing, incomplete or damaged.
+        ConfigError: A module and a recipe were given.
+        RunFolderError: It is missing, incomplete or damaged, or made by another recipe file.
     """
-    saved = load_saved(path, module=module)
+    saved = load_saved(path, module=module, recipe=recipe)
     folder = Path(path)
     measured = folder / METRICS if (folder / MODEL).is_dir() else folder.parent / METRICS
     return Model(

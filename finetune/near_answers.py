@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from .data.examples import Examples
+from .data.labels import Labels
 from .features import Values, features, run_over
 from .index import index_of, vectors_of
 from .models.network import Network
 from .nearby import Query, nearest_to
 from .neighbours import known_index
-from .types import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +42,8 @@ class Overheard:
 
 
 def with_neighbours(
-    table: pd.DataFrame, network: Network, examples: Examples, heard: Overheard, run: Path, *, k: int, kind: Kind,
-    batch_size: int = 32, device: torch.device | None = None,
+    table: pd.DataFrame, network: Network, examples: Examples, heard: Overheard, run: Path, *, k: int,
+    labels: Labels, batch_size: int = 32, device: torch.device | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """A table of answers with the columns neighbours (files), neighbour_labels, and, but for numbers, agreeing.
 
@@ -57,7 +57,7 @@ def with_neighbours(
         heard: Their vectors, where they could be read.
         run: The run folder, whose training part is searched.
         k: How many neighbours, 1 or more.
-        kind: What a target is.
+        labels: What the answers are called, and which finer names stand for one of them.
         batch_size: Pictures at a time, where those that are searched have to be read.
         device: Where to compute.
 
@@ -70,15 +70,17 @@ def with_neighbours(
     if heard.rows:
         rows, vectors = np.concatenate(heard.rows), np.concatenate(heard.vectors)
         queries = nearest_to(index, examples, rows, vectors, k=k, in_chans=network.spec.in_chans)
-    columns: dict[str, list[Any]] = {name: [None] * len(table) for name in COLUMNS[: 2 if kind == "number" else 3]}
+    columns: dict[str, list[Any]] = {
+        name: [None] * len(table) for name in COLUMNS[: 2 if labels.kind == "number" else 3]
+    }
     answered = list(table["label"])
     for query in queries:
-        labels = [one.label for one in query.neighbours]
+        theirs = [labels.merged.get(one.label, one.label) for one in query.neighbours]
         columns["neighbours"][query.row] = SEPARATOR.join(one.file for one in query.neighbours)
-        columns["neighbour_labels"][query.row] = SEPARATOR.join(labels)
-        if "agreeing" in columns and labels:
-            given = set(str(answered[query.row]).split("|")) if kind == "labels" else {str(answered[query.row])}
-            alike = [(set(label.split("|")) if kind == "labels" else {label}) == given for label in labels]
+        columns["neighbour_labels"][query.row] = SEPARATOR.join(theirs)
+        if "agreeing" in columns and theirs:
+            given = set(str(answered[query.row]).split("|")) if labels.kind == "labels" else {str(answered[query.row])}
+            alike = [(set(label.split("|")) if labels.kind == "labels" else {label}) == given for label in theirs]
             columns["agreeing"][query.row] = sum(alike) / len(alike)
     found = table.copy()
     for name, values in columns.items():

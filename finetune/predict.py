@@ -15,12 +15,14 @@ import torch
 from .crew import Progress
 from .data.addresses import printable
 from .data.examples import Examples
-from .errors import DataError, RunFolderError
+from .errors import ConfigError, DataError, RunFolderError
 from .features import Between, device_for, run_over
 from .files import replacing
 from .models.network import Network
 from .tasks.base import Task
+from .tasks.classify import ClassifyTask
 from .tasks.decisions import Decisions
+from .tasks.taxonomy import Level
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +156,7 @@ def as_table(
 
 def as_decided(
     task: Task, examples: Examples, found: Answers, decisions: Decisions, *, prior: Mapping[str, float] | None = None,
-    own: Sequence[str] = OWN,
+    level: int | None = None, own: Sequence[str] = OWN,
 ) -> pd.DataFrame:  # fmt: skip
     """The same with a model's decisions: calibrated, by thresholds, and with sets or intervals where there are any.
 
@@ -168,13 +170,17 @@ def as_decided(
         found: The answers as the network gives them.
         decisions: Those of the model.
         prior: How frequent some classes are where the pictures are from.
+        level: Answers with the nodes of this level of the taxonomy alone; no threshold is for those, and no set.
         own: As for `as_table`.
 
     Raises:
-        ConfigError: A prior of no class, or one that cannot be.
+        ConfigError: A prior of no class, or one that cannot be; a level that there is not.
     """
     even = decisions.calibrated(task, found.answer) if len(found.rows) else found.answer
     shown = decisions.at_prior(task, even, prior) if prior else even
+    if level is not None:
+        asked, nodes = level_of(task, level)
+        return as_table(asked.of_level(nodes), examples, replace(found, answer=shown @ nodes.matrix))
     words = decisions.name(task, even, shown) if len(found.rows) else []
     more: dict[str, Sequence[Any]] = {}
     if decisions.coverage is not None and task.labels.kind == "number":
@@ -184,7 +190,26 @@ def as_decided(
         held = decisions.sets(even)
         names = np.array(task.labels.names, dtype=object)
         more = {"set": ["|".join(names[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
+    elif decisions.answered is not None:
+        more = {"abstained": decisions.abstained(even).tolist()}
+    if isinstance(task, ClassifyTask) and (tree := task.taxonomy) is not None:
+        sums = shown @ tree.matrix(tree.inner)
+        taken = (*own, *task.labels.names, *more)
+        more |= {f"{name} (node)" if name in taken else name: sums[:, k] for k, name in enumerate(tree.inner)}
     return as_table(task, examples, replace(found, answer=shown), words=words, more=more, own=own)
+
+
+def level_of(task: Task, level: int) -> tuple[ClassifyTask, Level]:
+    """The task with its taxonomy, and the level of it that a number means.
+
+    Raises:
+        ConfigError: There is no taxonomy, or no such level.
+    """
+    if not isinstance(task, ClassifyTask) or task.taxonomy is None:
+        raise ConfigError(
+            f"A level, {level}, was asked for, and this model knows no taxonomy. Expected one fitted with --taxonomy."
+        )
+    return task, task.taxonomy.at(level)
 
 
 def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ def predict_command(
                                                     help="How frequent classes are there: melanoma=0.02.")] = None,
     neighbours: Annotated[int, typer.Option(
         metavar="K", help="Tells the K nearest training pictures beside each answer, and how many of them agree.")] = 0,
+    level: Annotated[int | None, typer.Option(help="Answers with the nodes of this level of the taxonomy.")] = None,
+    recipe: Annotated[str | None, typer.Option(
+        metavar="FILE", help="The recipe file that holds the model's network.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
     accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
     as_json: Annotated[bool, typer.Option(
@@ -31,10 +34,10 @@ def predict_command(
     from .predict import as_examples, as_records, write_table
     from .report.printed import Talk
 
-    model, examples = load(run), as_examples(list(inputs))
+    model, examples = load(run, recipe=recipe), as_examples(list(inputs))
     with Talk(Console(stderr=True)).bar("reading pictures", len(examples)) as moved:
-        table = model.predict(examples, prior=shares(prior or ()), neighbours=neighbours, batch_size=batch_size,
-                              accelerator=accelerator, progress=moved)  # fmt: skip
+        table = model.predict(examples, prior=shares(prior or ()), level=level, neighbours=neighbours,
+                              batch_size=batch_size, accelerator=accelerator, progress=moved)  # fmt: skip
     if as_json:
         print_json(as_records(table))
     if out is not None or not as_json:

@@ -105,6 +105,8 @@ class Recipe:
         if self.task is not None:
             name = next(name for name, kind in TASKS.items() if type(self.task) is kind)
             task = {"kind": name, **asdict(self.task)}
+            if isinstance(task.get("taxonomy"), str):
+                task["taxonomy"] = _whole(task["taxonomy"])
         plan = asdict(self.plan)
         plan["teacher"] = self.plan.teacher and _whole(self.plan.teacher)
         made_by = self.made_by and dict(self.made_by)
@@ -184,7 +186,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
     "loss": ("task", "loss"),
-    **{name: ("task", name) for name in ("focal_gamma", "scale", "operate", "coverage")},
+    **{name: ("task", name) for name in ("focal_gamma", "scale", "operate", "coverage", "taxonomy", "max_class_size")},
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 
@@ -217,6 +219,7 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
         )
     wrong: list[str] = []
     kind = given["task"].pop("kind", None) or TASK_OF_LOSS.get(str(given["task"].get("loss")))
+    kind = kind or ("classify" if "taxonomy" in given["task"] else None)
     if kind is not None and kind not in TASKS:
         wrong.append(_unknown("task", kind, TASKS))
     elif kind is not None:
@@ -238,16 +241,18 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
 
 
 def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
-    """The task that the kind of the targets asks for, with what was said of it.
+    """The task that the kind of the targets asks for, with what was said of it; a taxonomy is read from its file.
 
     Raises:
         ConfigError: Options that this task does not take, or a task of another kind.
+        DataError: A taxonomy that cannot be read.
     """
     by_kind: dict[str, type[TaskOptions]] = {"class": Classify, "labels": Tag, "number": Regress}
     if options is None:
         return by_kind[kind]()
     if type(options) is by_kind[kind]:
-        return options
+        # What the file says is kept, so that the run can be repeated when it says something else.
+        return replace(options, taxonomy=options.tree) if isinstance(options, Classify) else options
     said = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
     other = by_kind[kind]
     taken = {f.name for f in fields(other)}

@@ -32,7 +32,10 @@ from .worst import write_worst
 def facts(recipe: Recipe, network: Network, examples: Examples, splits: Splits) -> dict[str, Any]:
     """What finetune.json keeps of any run beside labels, task and preprocessing."""
     head = next(name for name, kind in HEADS.items() if type(recipe.model.head) is kind)
+    # Who loads the model needs the file that holds its network.
+    own = {"made_by": dict(recipe.made_by)} if recipe.made_by and recipe.model.module is not None else {}
     return {
+        **own,
         "backbone": {
             "name": network.id,
             "args": dict(network.origin.args),

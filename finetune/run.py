@@ -20,6 +20,7 @@ from .data.recorded import keep_recorded
 from .data.splits import Splits, split_examples, write_splits
 from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
+from .foretold import show_plan
 from .gain import gain_line
 from .gather import Material, gather, write_recipe
 from .measured import judge_transfer, tell
@@ -30,17 +31,16 @@ from .predict import answers
 from .predictions import write_predictions
 from .recipe import Recipe
 from .record import choice, chosen_line, facts, fingerprint, write_report
-from .report.printed import Talk, plan_table
+from .report.printed import Talk
 from .saved import save
 from .tasks.base import Task
 from .training.clock import seconds
 from .training.ledger import Ledger
-from .training.machine import Machine, scaling
+from .training.machine import Machine
 from .training.offers import Surroundings
 from .training.phase import Phase
 from .training.plan import Plan
 from .training.room import room_left
-from .training.shown import groups_line, plan_rows
 from .training.transfer import Lesson, Outcome, load_offer, transfer, whole
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def learn(
     # The plan, before anything is trained.
     phases, lesson, room = room_left(network, task, lesson, phases, material.asked.plan)
     notes = (*material.notes, *splits.notes, *material.reasons, *([room] if room else []))
-    rows = _show(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
+    rows = show_plan(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.
     around = Surroundings(folder=folder, machine=machine, callbacks=doors.callbacks, logger=doors.logger,
@@ -281,9 +281,13 @@ def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
 def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
     """The rows of the training part, in which every class must be."""
     train = splits.indices("train")
-    missing = sorted(set(names.names) - {examples.targets[row] for row in train}) if names.kind == "class" else []
+    if names.kind != "class":
+        return train
+    class_of = names.encode(examples.targets)
+    learned = {names.names[k] for k in class_of[train]}
+    missing = [name for name in names.names if name not in learned]
     if missing:
-        found = {examples.targets[row] for row in range(len(examples))}
+        found = {names.names[k] for k in class_of}
         late = [name for name in missing if name in found]
         raise DataError(
             f"There is no training picture of {listing(late)}: its examples are all on the other side of the split. "
@@ -293,32 +297,6 @@ def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarra
             "mend the pictures, or take the class out of the source."
         )
     return train
-
-
-def _show(
-    network: Network, phases: tuple[Phase, ...], recipe: Recipe, machine: Machine, lesson: Lesson, labels: Labels,
-    splits: Splits, notes: Sequence[str], talk: Talk,
-) -> list[dict[str, str]]:  # fmt: skip
-    """Prints what was found and what will happen."""
-    counts = {part: len(splits.indices(part)) for part in ("train", "validation", "test")}
-    spec = network.spec
-    left = len(lesson.examples) - sum(counts.values())
-    told = [f"{n} {part}" for part, n in counts.items()] + ([f"{left} left out"] if left else [])
-    talk.say(f"{len(lesson.examples)} examples: " + ", ".join(told))
-    talk.say(f"target: {labels}")
-    talk.say(
-        f"{network.id}: pictures {spec.size[0]}x{spec.size[1]}, {spec.interpolation}, {spec.crop_mode} "
-        f"{spec.crop_pct:g}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
-    )
-    for note in notes:
-        talk.say(f"  {note}")
-    loss = recipe.task.summary if recipe.task is not None else ""
-    rows = plan_rows(network, phases, recipe.plan, machine, len(lesson.train), loss=loss)
-    talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
-    for phase in phases:
-        if phase.on == "pictures" and phase.layer_decay < 1:
-            talk.say(groups_line(network, phase, scaling(recipe.plan, machine.world_size)))
-    return rows
 
 
 def _held_out(
@@ -341,7 +319,3 @@ def _answer(
             return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
     return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch,
                    accelerator=machine.accelerator).answer  # fmt: skip
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return f"{values[0]:g}" if len(set(values)) == 1 else "(" + ", ".join(f"{v:g}" for v in values) + ")"

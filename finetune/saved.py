@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .data.labels import Labels
-from .errors import RunFolderError, listing
+from .errors import ConfigError, RunFolderError, listing
 from .files import write_tensors
 from .folder import MODEL, read_json, write_json
 from .manifest import MANIFEST, check, seal
@@ -30,6 +30,7 @@ from .models.ensemble import ensemble
 from .models.network import Network
 from .models.options import Backbone
 from .recipe import HEADS, TASKS
+from .remade import remade
 from .tasks.base import Task
 from .tasks.options import Classify, Tag
 from .types import ImageSpec
@@ -143,12 +144,13 @@ def as_one(networks: Sequence[Network], tasks: Sequence[Task]) -> tuple[Network,
     return ensemble(networks, mean.kind, centers, scales).eval(), replace(tasks[0], labels=mean)
 
 
-def load(path: str | Path, *, module: Any = None) -> Saved:
+def load(path: str | Path, *, module: Any = None, recipe: str | Path | None = None) -> Saved:
     """Reads a model: a run folder, or the `model/` in one.
 
     Args:
         path: The folder.
         module: The network it was made from, for a model of `Backbone.from_module`.
+        recipe: Or the recipe file that made that network.
 
     Raises:
         RunFolderError: It is missing, incomplete or damaged, or made by a newer version.
@@ -160,6 +162,10 @@ def load(path: str | Path, *, module: Any = None) -> Saved:
     folder = folder / MODEL if (folder / MODEL).is_dir() else folder
     if (folder / MANIFEST).exists() or (folder / "finetune.json").exists():
         check(folder)
+    if recipe is not None:
+        if module is not None:
+            raise ConfigError("module and recipe both say which network the model has. Expected one of them.")
+        module = remade(recipe, read_json(folder / "finetune.json").get("made_by"), folder)
     return _load(folder, module)
 
 

@@ -15,7 +15,8 @@ from .training.methods import METHODS
 # The data stay as they are, or trials could not be compared; a seed that is searched for is luck.
 NOT_SEARCHED = {"task", "seed", "monitor", "time", "accelerator", "devices", "num_nodes", "strategy", "precision",
                 "workers", "cache", "backbone_arg", "compile", "grad_checkpointing", "in_chans", "mean", "std",
-                "sizes", "teacher", "milestones", "scale_lr", "zero_gamma", "log", "reference_batch"}  # fmt: skip
+                "sizes", "teacher", "milestones", "scale_lr", "zero_gamma", "log", "reference_batch", "taxonomy",
+                "max_class_size"}  # fmt: skip
 SEARCHED = tuple(word for word, (room, _) in WORDS.items() if room != "data" and word not in NOT_SEARCHED)
 LOG = ("lr", "weight_decay", "lora_alpha")  # where a factor means as much at either end
 WHOLE = ("epochs", "steps", "head_epochs", "patience", "lora_rank", "batch_size", "accumulate", "effective_batch",

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from .data.examples import Examples, read_examples
-from .data.labels import Labels
 from .data.looks import Onlooker
 from .data.readers import scan, without_unreadable
 from .data.splits import split_examples
@@ -19,6 +18,7 @@ from .gather import find_pairs, joined, told_pairs
 from .recipe import Recipe, task_for
 from .report.printed import Talk
 from .tasks.base import Task
+from .tasks.taxonomy import labels_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def training_part(recipe: Recipe, *, most: int, in_chans: int, talk: Talk) -> Tr
     examples, lone = _tellable(examples)
     told += [*drawn, *([note] if note else []), *lone]
 
-    labels = Labels.from_targets(examples.kind, examples.targets)
+    labels = labels_for(options, examples.kind, examples.targets)
     task = options.build(labels, examples.targets)
     return TrainingPart(
         examples=examples, target=labels.encode(examples.targets), task=task,

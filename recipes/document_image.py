@@ -14,10 +14,15 @@ Data:
         data/pages/invoice/*.png, data/pages/receipt/*.png, ...  (a folder a kind)
     By default the lists are put together and divided anew, copies of a page on one side: the lists tear them apart,
     which flatters. --division official keeps them, and stops where copies leak (--allow-leaks goes on).
-    How many pages can be left to the machine at a precision of 99 % is to be read from the answers of `predict`.
+    The report tells how many pages can be left to the machine where 99 % of its answers are to be right
+    (--least-precision); `predict` marks the others as abstained. It takes some hundred pages of validation to tell.
 Expect:
+    Too few to tell: thirty receipts are one kind, so they were read, looked through for copies, and no more. With grey
+    copies of 15 of them at 70 % of the size and JPEG quality 60, n = 45: all 15 are found (.78 to 1.00), and no
+    other of 990 pairs; equal pixels, the baseline, find none. By MobileNet v2's features each is nearest to its own.
+
     Generated data: drawn invoices, letters and tables are told apart on 18 of 18 pages, by a head on LeNet-5 with
-    random weights. Of real pages only thirty receipts were at hand, which are one kind.
+    random weights, seeds 0 to 2; with --least-precision 0.9 all 18 are answered.
 """
 
 from __future__ import annotations
@@ -32,20 +37,22 @@ import finetune as ft
 
 
 def document_image(
-    source: str, *, backbone: str = "timm/resnet50.tv_in1k", division: Literal["anew", "official"] = "anew"
-) -> ft.Recipe:
+    source: str, *, backbone: str = "timm/resnet50.tv_in1k", division: Literal["anew", "official"] = "anew",
+    least_precision: float = 0.99,
+) -> ft.Recipe:  # fmt: skip
     """Names the kind of a page.
 
     Args:
         source: The folder with RVL-CDIP's lists, or with a folder a kind.
         backbone: Any backbone of timm or torchvision; grey pages are given to it as three equal channels.
         division: "anew" keeps copies of a page on one side; "official" takes the lists as they are.
+        least_precision: Share of the answers that is to be right; what is not sure enough for it is left to a person.
     """
     split = "official" if division == "official" else None
     return ft.Recipe(
         data=ft.Data(source=source, layout="documents", split=split, on_corrupt="skip"),
         model=ft.Backbone(backbone, crop="pad"),
-        task=ft.Classify(label_smoothing=0.05),
+        task=ft.Classify(label_smoothing=0.05, operate=f"any:precision>={least_precision:g}"),
         plan=ft.Plan(augment="documents"),
     )
 

@@ -7,10 +7,12 @@ Run:
     finetune run steering data/drive --backbone finetune/pilotnet --weights none --epochs 30 --out runs/pilotnet
 Data:
     A drive recorded with Udacity's simulator (https://github.com/udacity/self-driving-car-sim, MIT licence; a drive is
-    its driver's own), or SullyChen's (https://github.com/SullyChen/driving-datasets; no licence is stated).
-    Expected, either of
+    its driver's own), SullyChen's (https://github.com/SullyChen/driving-datasets; no licence is stated), or comma's
+    (https://github.com/commaai/research, CC BY-NC-SA 3.0; needs finetune[hdf]).
+    Expected, one of
         data/drive/driving_log.csv  with center, left, right, steering, throttle, brake, speed; pictures in IMG/
         data/drive/data.txt  with lines `0.jpg 1.5` in degrees; pictures beside it
+        data/drive/camera/NAME.h5 with frames in X, and log/NAME.h5 with steering_angle and cam1_ptr
     Each drive is cut into 12 stretches of neighbours: 6 train, 3 validate, 3 test, three moments apart. By chance
     frames a tenth of a second apart would be on both sides. Side cameras are for training alone, at plus or minus 0.2.
     A mirrored picture has the negated angle.

@@ -17,7 +17,7 @@ SOURCES = {
 LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()) for name in SOURCES}
 
 VALUES = (
-    *("data.steps", "data.policies", "data.options", "models.options", "tasks.options", "training.plan"),
+    *("data.steps", "data.policies", "data.options", "data.trees", "models.options", "tasks.options", "training.plan"),
     *("training.phase", "training.methods", "training.faults", "training.clock", "training.defaults"),
     *(
         "recipe",
@@ -58,7 +58,8 @@ ROOMS = {
     "views": {"data", "models", "shelf", "features"},
     "activations": {"data", "models", "shelf", "features"},
     "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
-    "saved": {"data", "models", "tasks", "recipe", "folder"},
+    "remade": {"shipped"},
+    "saved": {"data", "models", "tasks", "recipe", "folder", "remade"},
     "predict": {"data", "models", "tasks", "features"},
     "predictions": {"data", "folder", "predict", "tasks"},
     "explain": {"data", "models", "tasks", "features", "explanation", "report"},
@@ -147,9 +148,9 @@ def test_every_room_has_its_rule():
     # At the top: they may know everybody.
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
-            "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "plan_command", "evaluate_command",
-            "compare_command", "explain_command", "study", "run_command", "recipes_command", "report_command",
-             "neighbours_command", "predict_command"}  # fmt: skip
+            "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "foretold", "plan_command",
+            "evaluate_command", "compare_command", "explain_command", "study", "run_command", "recipes_command",
+            "report_command", "neighbours_command", "predict_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 

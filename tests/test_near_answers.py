@@ -10,9 +10,10 @@ import pytest
 
 from finetune import cli
 from finetune.data.examples import read_examples
+from finetune.data.labels import Labels
 from finetune.data.options import Data
 from finetune.errors import ConfigError
-from finetune.features import features
+from finetune.features import features, run_over
 from finetune.near_answers import MOST_KNOWN, Overheard, TaughtBy, near_rows, with_neighbours
 from finetune.worst import NEAR, write_worst
 
@@ -43,10 +44,16 @@ def test_labels_agree_where_all_of_them_do(probed, textures, kind, answered, sha
     assert asked.targets == ["rings"]
     heard = Overheard()
     table = pd.DataFrame({"path": ["x"], "label": [answered], "error": [""]})
-    from finetune.features import run_over
-
     run_over(probed.network, asked, between=heard)
-    found = with_neighbours(table, probed.network, asked, heard, probed.folder, k=1, kind=kind)
+    found = with_neighbours(
+        table,
+        probed.network,
+        asked,
+        heard,
+        probed.folder,
+        k=1,
+        labels=Labels(kind=kind, names=("checks", "rings", "thin")),
+    )
     assert found["neighbour_labels"][0] == "rings" and found["agreeing"][0] == share
 
 
@@ -54,7 +61,9 @@ def test_a_number_has_neighbours_and_nothing_that_agrees(probed, textures):
     heard = Overheard()
     table = pd.DataFrame({"path": ["x"], "label": [0.5], "error": ["no file"]})
     asked = read_examples(Data(source=str(textures))).take([0])
-    found = with_neighbours(table, probed.network, asked, heard, probed.folder, k=1, kind="number")
+    found = with_neighbours(
+        table, probed.network, asked, heard, probed.folder, k=1, labels=Labels(kind="number", names=())
+    )
     assert list(found.columns) == ["path", "label", "neighbours", "neighbour_labels", "error"]
 
 
@@ -108,3 +117,18 @@ def test_the_page_of_a_run_shows_them_with_names_for_those_who_do_not_see(probed
     text = write_pages(tmp_path / "run").read_text()
     assert text.count("Nearest in training") == 12 and text.count('alt="The training picture ') == 36
     assert len(text) < 5_000_000
+
+
+def test_neighbours_of_finer_names_agree_with_the_class_that_they_belong_to(probed, textures):
+    asked = read_examples(Data(source=str(textures))).take([12])
+    heard = Overheard()
+    run_over(probed.network, asked, between=heard)
+    table = pd.DataFrame({"path": ["x"], "label": ["round"], "error": [""]})
+    labels = Labels(kind="class", names=("checks", "round"), merged={"rings": "round", "dots": "round"})
+    found = with_neighbours(table, probed.network, asked, heard, probed.folder, k=1, labels=labels)
+    assert found["neighbour_labels"][0] == "round" and found["agreeing"][0] == 1.0
+
+
+def test_a_level_and_neighbours_are_not_asked_for_together(probed, textures):
+    with pytest.raises(ConfigError, match="knows no taxonomy"):
+        probed.predict(textures / "rings" / "0.png", level=1, neighbours=2)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,15 @@ class Labels:
         names: Class or label names, sorted naturally; empty for a number.
         center: Mean of a number over the examples it was made from, in the number's own units.
         scale: Standard deviation of a number over the same examples; never 0.
+        merged: Further names that targets may have, and the class that each belongs to: finer ones that were put
+            together.
     """
 
     kind: Kind
     names: tuple[str, ...]
     center: float = 0.0
     scale: float = 1.0
+    merged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_outputs(self) -> int:
@@ -82,6 +85,7 @@ class Labels:
         if self.kind == "number":
             return np.asarray(values, np.float32)
         place = {name: number for number, name in enumerate(self.names)}
+        place |= {name: place[whole] for name, whole in self.merged.items()}
         used = set(values) if self.kind == "class" else {name for names in values for name in names}
         unknown = sorted(used - place.keys(), key=natural_key)
         if unknown:
@@ -106,7 +110,7 @@ class Labels:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values."""
-        return asdict(self) | {"names": list(self.names)}
+        return asdict(self) | {"names": list(self.names), "merged": dict(self.merged)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Labels:

@@ -19,6 +19,7 @@ from .arrays import NPY, TIFF, check_bytes, is_deep, read_deep, read_npy, tiff_s
 from .decode import decode_jpeg
 from .dicom import is_dicom, read_dicom
 from .examples import Examples
+from .hdf import HDF, read_frame
 from .pixels import check_claims, fit, from_pil, scaled, turn, turned, without_alpha
 from .remote import fetch
 
@@ -39,7 +40,8 @@ def read_image(
 
     Args:
         source: A file, the bytes of one, or a picture in memory. `PATH#frame=N` is the Nth frame of a DICOM file, a
-            TIFF or an animation, from 1; without it, it is the middle frame of DICOM and the first of the others.
+            TIFF, an animation or a drive in HDF5, from 1; without it, it is the middle frame of DICOM and the first of
+            the others.
         in_chans: 1 gives grey, 3 gives RGB; with another number the picture must have so many channels.
         shrink_to: Lets a JPEG be decoded at a half, a quarter or an eighth, as long as its shorter side keeps so many
             pixels. Faster, and not the same pixels: for training only.
@@ -59,6 +61,8 @@ def read_image(
         # Before PIL is asked: DICOM may begin like a TIFF.
         if is_dicom(head):
             return fit(read_dicom(_content(opened, whole=False), frame=frame), in_chans)
+        if head.startswith(HDF):
+            return fit(read_frame(opened, frame), in_chans)
         if head.startswith(NPY):
             array = read_npy(_content(opened, whole=False))
             return fit(scaled(array if array.ndim == 3 else array[..., None]), in_chans)

@@ -92,7 +92,7 @@ def _bare(config: Mapping[str, Any], backbone: Backbone, spec: ImageSpec, num_ou
         if backbone.module is None:
             raise WeightsError(
                 f"This model was made from a network of one's own, {config['architecture']}, which no library can "
-                "build. Give that network as module=."
+                "build. Give that network as module=, or the file of the recipe that made it as recipe=, --recipe FILE."
             )
         own = replace(
             backbone, in_chans=spec.in_chans, mean=spec.mean, std=spec.std, input_size=spec.size[0],

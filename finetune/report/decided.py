@@ -12,7 +12,7 @@ from ..tasks.operate import Operate
 from .calibration import calibration, fit_temperature
 from .conformal import conformal, fit_limit
 from .judged import Seen
-from .operating import fit_thresholds, operating
+from .operating import answering, fit_answered, fit_thresholds, operating
 
 FITTED_ON = "validation"
 """The part that decisions are fitted on."""
@@ -61,8 +61,7 @@ def decide(
     after = {part: replace(seen, answer=decisions.calibrated(task, seen.answer)) for part, seen in parts.items()}
     notes: list[str] = []
     if operate is not None:
-        thresholds, notes = fit_thresholds(task, Operate.parse(operate), after[FITTED_ON])
-        decisions = replace(decisions, thresholds=thresholds)
+        decisions, notes = _operated(task, decisions, Operate.parse(operate), after[FITTED_ON])
     if coverage is not None:
         limit = fit_limit(task, coverage, after[FITTED_ON])
         decisions = replace(decisions, coverage=coverage, limit=limit)
@@ -75,11 +74,27 @@ def decide(
     return Decided(decisions=decisions, parts=after, held_out=crossed, notes=tuple(notes))
 
 
+def _operated(task: Task, decisions: Decisions, operate: Operate, held: Seen) -> tuple[Decisions, list[str]]:
+    """The decisions with what reaches the operating point on held-out examples, and what could not be reached."""
+    if task.labels.kind != "class" or not operate.abstains(task.labels.names):
+        thresholds, notes = fit_thresholds(task, operate, held)
+        return replace(decisions, thresholds=thresholds), notes
+    limit = fit_answered(operate.least, held)
+    if limit is not None:
+        return replace(decisions, answered=limit), []
+    return decisions, [
+        f"A precision of {operate.least:g} is not to be shown by the surest of {len(held.target)} held-out answers: "
+        "nothing is abstained from. It takes more right ones, or a lower precision."
+    ]
+
+
 def told_of(
     task: Task, decisions: Decisions, before: Mapping[str, Seen], after: Mapping[str, Seen], *,
     held_out: Mapping[str, Seen] | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """What decisions give on each part, as metrics.json holds it: "calibration", "operating" and "conformal".
+    """What decisions give on each part, as metrics.json holds it.
+
+    The keys are "calibration", "operating", "answered" and "conformal".
 
     Args:
         task: Says what the answers mean.
@@ -102,6 +117,8 @@ def told_of(
             part: operating(task, decisions.thresholds, decisions.asked, seen, seed=seed)
             for part, seen in after.items()
         }
+    if decisions.answered is not None:
+        told["answered"] = {part: answering(decisions, seen, seed=seed) for part, seen in after.items()}
     if decisions.coverage is not None:
         told["conformal"] = {part: conformal(task, decisions, seen, seed=seed) for part, seen in after.items()}
     return told

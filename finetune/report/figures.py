@@ -16,6 +16,8 @@ WIDTH = 1200
 """Pixels across; at this width titles are read from the last row of a lecture room."""
 
 _DPI = 100
+_LEFT, _RIGHT, _BELOW = 84, 28, 62  # pixels beside and below a plot: its numbers and names
+_FEW = 12  # points of a curve up to which each is marked
 _COLOURS = ("#1f5fa8", "#c8442b", "#2f8f4e", "#8a5aa8", "#b8860b", "#4d4d4d", "#17a2b8", "#d6618f")
 
 
@@ -139,8 +141,10 @@ def draw_plots(
     figure = _figure(width, height)
     for number, plot in enumerate(plots):
         row, column = divmod(number, columns)
-        left, up = (column + 0.13) / columns, 1 - (top + row * each + 0.8 * each) / height
-        axes = figure.add_axes((left, up, 0.83 / columns, 0.68 * each / height))
+        head = 34 if plot.title else 14  # what stands around a plot is as large in a small one as in a large one
+        left, up = column * width / columns + _LEFT, height - top - (row + 1) * each + _BELOW
+        size = ((width / columns - _LEFT - _RIGHT) / width, (each - head - _BELOW) / height)
+        axes = figure.add_axes((left / width, up / height, *size))
         _curves(axes, plot)
     _frame(figure, title, note, height)
     return _saved(figure, file)
@@ -167,7 +171,8 @@ def _curves(axes: Any, plot: Plot) -> None:
     for number, (name, curve) in enumerate(plot.curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         x, y = curve[:2]
-        style = {"linestyle": "", "marker": "o"} if name in plot.marks else {"linewidth": 2.0}
+        few = {"marker": "o", "markersize": 4} if len(x) <= _FEW else {}  # between points nothing was measured
+        style = {"linestyle": "", "marker": "o"} if name in plot.marks else {"linewidth": 2.0, **few}
         axes.plot(x, y, label=name, color=colour, **style)
         if len(curve) == 4:
             axes.fill_between(x, curve[2], curve[3], color=colour, alpha=0.15, linewidth=0)

@@ -12,6 +12,7 @@ from ..tasks import resample
 from ..tasks.base import Task
 from ..tasks.scores import class_scores, constant_columns, quiet_scores
 from .intervals import measure, spread
+from .levels import levels
 
 MOST_WORK = 1e8
 """Examples x classes x resamples: beyond it fewer resamples are drawn for single classes, which takes a few seconds."""
@@ -49,7 +50,8 @@ def judge(task: Task, parts: Mapping[str, Seen], *, seed: int = 0) -> dict[str, 
         `{part: {metric: {"value", "low", "high", "n"}}}`, and beside the parts "classes", "confusion" and "undefined",
         each by part: the same for each class against the rest with its support; how often each class (a row) was
         taken for each (a column); and the classes of which the part holds one value only, so that no mean over
-        classes of auroc and auprc has them in it. A number has none of these three.
+        classes of auroc and auprc has them in it. A number has none of these three. Where classes lie on a taxonomy
+        also "levels", a list by part: see `levels`.
     """
     told: dict[str, Any] = {
         part: measure(task, seen.answer, seen.target, groups=seen.groups, seed=seed, whole=True)
@@ -61,6 +63,9 @@ def judge(task: Task, parts: Mapping[str, Seen], *, seed: int = 0) -> dict[str, 
     if task.labels.kind == "class" and len(task.labels.names) <= MOST_CROSSED:
         told["confusion"] = {part: confusion(task, seen) for part, seen in parts.items()}
     told["undefined"] = {part: undefined(task, seen) for part, seen in parts.items()}
+    found = {part: levels(task, seen, seed=seed) for part, seen in parts.items()}
+    if any(found.values()):
+        told["levels"] = found
     return told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .levels import levels_markdown
 from .run_facts import RunFacts
 from .verdict import between, verdict
 
@@ -57,6 +58,7 @@ def model_card(facts: RunFacts) -> str:
         "## Figures", "", "| part | metric | value |", "| --- | --- | --- |",
         *(f"| {part} | {name} | {between(figure)} |" for part, found in facts.parts.items()
           for name, figure in found.items()), "",
+        *(["## Levels of the taxonomy", "", *levels, ""] if (levels := levels_markdown(facts.metrics)) else []),
         "## Licence of the weights", "", stated, "",
     ])  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..tasks import resample
 from ..tasks.base import Task
+from ..tasks.decisions import Decisions
 from ..tasks.operate import Operate
 from .intervals import spread
 from .judged import Seen
@@ -62,6 +63,55 @@ def _threshold(operate: Operate, positive: np.ndarray, score: np.ndarray) -> flo
     if not np.isfinite(at):  # nothing may be answered: a specificity that no score reaches
         return float(np.nextafter(score.max(), 2))
     return float((at + below.max()) / 2 if len(below) else at / 2)
+
+
+def fit_answered(least: float, seen: Seen) -> float | None:
+    """The lowest probability of the likeliest class from which on so many answers are right; None where none is.
+
+    Of all probabilities that reach the precision it answers the most. One wrong answer more is counted than there is
+    (the next example may be one: Angelopoulos et al. 2024, arXiv 2208.02814), since of many probabilities the luckiest
+    would be taken otherwise. It lies half-way to the next lower probability, as thresholds of classes do.
+
+    Args:
+        least: The share of what is answered that is to be right, in (0, 1].
+        seen: Calibrated answers of classes to held-out examples.
+    """
+    sure, right = seen.answer.max(axis=1), seen.answer.argmax(axis=1) == seen.target
+    order = np.argsort(-sure, kind="stable")
+    limits, counts = sure[order], np.arange(1, len(order) + 1)
+    # Equal probabilities are answered together: only the last of them is a place to stop.
+    last = np.r_[np.diff(limits) < 0, True]
+    wrong = np.cumsum(~right[order])
+    reached = np.flatnonzero(last & (wrong + 1 <= (1 - least) * (counts + 1) + 1e-9))
+    if not len(reached):
+        return None
+    at = reached[-1]
+    return float((limits[at] + limits[at + 1]) / 2) if at + 1 < len(limits) else 0.0
+
+
+def answering(decisions: Decisions, seen: Seen, *, seed: int = 0) -> dict[str, Any]:
+    """What answering only what is sure enough gives on a part (Chow 1970; El-Yaniv and Wiener 2010).
+
+    Args:
+        decisions: With the probability from which on there is an answer.
+        seen: Calibrated answers of classes to the part.
+        seed: Seeds the intervals.
+
+    Returns:
+        `{"asked", "threshold", "coverage", "precision"}`: the share that is answered, and how much of it is right.
+    """
+    kept = ~decisions.abstained(seen.answer)
+    right = kept & (seen.answer.argmax(axis=1) == seen.target)
+    values = {"coverage": float(kept.mean()), "precision": float(right.sum() / kept.sum()) if kept.any() else np.nan}
+
+    def drawn(counts: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            "coverage": resample.mean(kept.astype(np.float64), counts),
+            "precision": resample.share(right, kept, counts),
+        }
+
+    figures = spread(values, drawn, len(kept), groups=seen.groups, seed=seed)
+    return {"asked": decisions.asked, "threshold": decisions.answered, **figures}
 
 
 def operating(

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from . import drawn
+from .levels import COLUMNS, levels_rows
 from .markup import badge, document, image, table
 from .page import BUDGET
 from .printed import cells, folds_rows
@@ -30,6 +31,7 @@ def run_page(facts: RunFacts) -> str:
     )
     sections = [
         ("Figures", _figures(facts)),
+        ("Levels of the taxonomy", _levels(facts)),
         ("Training and validation", _curves(facts)),
         ("What was taken for what", _confusion(facts)),
         ("Is it as sure as it is right?", _reliability(facts)),
@@ -68,6 +70,14 @@ def _figures(facts: RunFacts) -> str:
             ("metric", "mean of the folds", "standard deviation", "each fold"), folds_rows(folds), named="Folds"
         )
     return text + _small("Intervals are bootstrap percentiles over 1000 resamples, groups drawn whole.")
+
+
+def _levels(facts: RunFacts) -> str:
+    rows = levels_rows(facts.metrics)
+    if not rows:
+        return ""
+    said = "Level 1 lies right below the root. The probability of a node is the sum over the classes below it."
+    return table(COLUMNS, rows, named="Every level of every part") + _small(said)
 
 
 def _curves(facts: RunFacts) -> str:
@@ -135,7 +145,7 @@ def _reliability(facts: RunFacts) -> str:
 
 def _decisions(facts: RunFacts) -> str:
     """Thresholds and sets, as far as metrics.json has them."""
-    rows = [(f"{kind} {name}".strip(), text) for kind in ("operating", "conformal")
+    rows = [(f"{kind} {name}".strip(), text) for kind in ("operating", "answered", "conformal")
             for name, text in _flat(facts.of(kind) or {})]  # fmt: skip
     return "<h3>Decisions</h3>" + table(("what", "figure"), rows, named="Thresholds and sets") if rows else ""
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import listing
+from .levels import levels_lines
 from .printed import cells, measured_parts
 
 MOST_SHOWN = 30
@@ -50,7 +51,7 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
     lines = []
     for part in measured_parts(metrics):
         lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
-        lines += _of_decisions(metrics, part)
+        lines += [*levels_lines(metrics.get("levels", {}).get(part, []), part), *_of_decisions(metrics, part)]
     if (worst := metrics.get("worst_slice")) is not None:
         whole = metrics[worst["part"]][worst["metric"]]
         lines.append(
@@ -105,6 +106,11 @@ def _of_decisions(metrics: Mapping[str, Any], part: str) -> list[str]:
     for name, at in metrics.get("operating", {}).get(part, {}).items():
         rates = ", ".join(f"{rate} {quoted(at[rate])}" for rate in ("sensitivity", "specificity", "precision"))
         lines.append(f"{at['asked']}, {name} from {at['threshold']:.4g} on: {rates} on {part}.")
+    if (sure := metrics.get("answered", {}).get(part)) is not None:
+        lines.append(
+            f"{sure['asked']}, answered from {sure['threshold']:.4g} on: {quoted(sure['coverage'])} of {part}, of "
+            f"which {quoted(sure['precision'])} are right."
+        )
     sets = metrics.get("conformal", {}).get(part)
     if sets is not None and "size" in sets:
         lines.append(

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .levels import levels_markdown
 from .printed import cells, folds_rows, measured_parts
 
 
@@ -41,7 +42,7 @@ def report(
         curves: What range tests found, as lines of Markdown.
     """
     lines = [*([f"**{leaks}**", ""] if leaks else []), f"# {title}", ""]
-    folds, metrics = metrics.get("folds"), measured_parts(metrics)
+    levels, folds, metrics = levels_markdown(metrics), metrics.get("folds"), measured_parts(metrics)
     part = "test" if "test" in metrics else next(iter(metrics), None)
     if part is not None and metrics[part][primary]["value"] is not None:
         value, interval, n = cells(metrics[part][primary])
@@ -64,6 +65,7 @@ def report(
         lines += ["", "The validation figures are those of all folds' held-out answers together. One by one:", ""]
         lines += ["| metric | mean of the folds | standard deviation | each fold |", "| --- | --: | --: | --- |"]
         lines += [f"| {' | '.join(row)} |" for row in folds_rows(folds)]
+    lines += ["", "## Levels of the taxonomy", "", *levels] if levels else []
     lines += ["", f"Intervals are bootstrap percentiles over 1000 resamples. {chosen}", ""]
     lines += ["## Plan", "", f"| {' | '.join(plan[0])} |", f"|{' --- |' * len(plan[0])}"]
     lines += [f"| {' | '.join(row.values())} |" for row in plan]

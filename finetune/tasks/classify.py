@@ -16,6 +16,7 @@ from . import losses, resample
 from .base import AgainstRest, Task, weights_by_name
 from .options import ADJUSTED, Classify
 from .scores import levels_of, precision_score, quiet_scores, ranking_score
+from .taxonomy import Level, Taxonomy
 
 TOP = 5
 """How many answers may be wrong before the right one in top_5."""
@@ -32,6 +33,7 @@ class ClassifyTask(Task):
         gamma: Of the focal loss; None for cross-entropy.
         log_prior: Logarithm of each class's share of the training examples, which the loss adds to the logits.
         scale: The classes from the lowest to the highest, where they are levels.
+        taxonomy: The tree that the classes lie on, where there is one.
     """
 
     weight: tuple[float, ...] | None = None
@@ -39,6 +41,7 @@ class ClassifyTask(Task):
     gamma: float | None = None
     log_prior: tuple[float, ...] | None = None
     scale: tuple[str, ...] | None = None
+    taxonomy: Taxonomy | None = None
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "auroc", "f1", "log_loss")
 
@@ -60,6 +63,7 @@ class ClassifyTask(Task):
             labels, _tuple(weight), options.label_smoothing,
             gamma=options.focal_gamma if options.loss == "focal" else None, log_prior=_tuple(prior),
             scale=options.checked_scale(labels.names),
+            taxonomy=None if (tree := options.tree) is None else Taxonomy(tree, labels.names),
         )  # fmt: skip
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -159,6 +163,10 @@ class ClassifyTask(Task):
         """See `Task.against_rest`."""
         one_hot = np.eye(answer.shape[1], dtype=bool)
         return AgainstRest(one_hot[target], one_hot[answer.argmax(axis=1)], answer)
+
+    def of_level(self, level: Level) -> ClassifyTask:
+        """The task whose classes are the nodes of one level of the taxonomy: its answers are (N, K) @ the matrix."""
+        return ClassifyTask(Labels(kind="class", names=level.names))
 
     def _levels(self) -> np.ndarray | None:
         """(K,) the place of each class on a scale, where there is one."""

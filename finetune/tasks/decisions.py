@@ -26,6 +26,7 @@ class Decisions:
         coverage: The share of right answers that sets or intervals are to hold; None where none was asked for.
         limit: The largest non-conformity in a set: 1 - probability of a class, or the distance from a number in its
             own unit; None where everything conforms, for there were too few held-out examples to exclude anything.
+        answered: The probability from which on the likeliest class is an answer; None where all are.
     """
 
     temperature: float = 1.0
@@ -34,6 +35,7 @@ class Decisions:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     coverage: float | None = None
     limit: float | None = None
+    answered: float | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Decisions:
@@ -95,6 +97,10 @@ class Decisions:
             positive if sure >= limit else names[k]
             for sure, k in zip(answer[:, place], others.argmax(axis=1), strict=True)
         ]
+
+    def abstained(self, answer: np.ndarray) -> np.ndarray:
+        """(N,) bool, which of (N, K) calibrated answers are no answers: the likeliest class is not sure enough."""
+        return np.asarray(answer.max(axis=1) < (self.answered or 0.0))
 
     def sets(self, answer: np.ndarray) -> np.ndarray:
         """(N, K) bool, which classes the set of each example holds; a set may hold one, several or none."""

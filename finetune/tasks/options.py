@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..data.trees import Tree, read_tree, tree_of
 from ..errors import ConfigError, nearest
 from .operate import Operate
 
@@ -37,7 +39,13 @@ class Classify:
             names that are whole numbers it is known.
         operate: The point at which one class is answered, "[CLASS:]sensitivity>=0.95" say, or specificity, precision or
             recall: its threshold is fitted on held-out examples. Of two classes the second is meant.
+            "any:precision>=0.99" answers only where the likeliest class is sure enough to be right so often; of more
+            than two classes "precision>=0.99" means the same.
         coverage: Share of right classes that sets of classes are to hold (conformal prediction), in (0, 1).
+        taxonomy: A tree on which the classes lie (Esteva et al. 2017): a file (`data/trees.py`), or names nested in
+            mappings and lists. The answer is then known at every node of it.
+        max_class_size: Nodes of the tree with fewer examples than this are one class with all below them; 1 trains
+            the classes as they are.
     """
 
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None
@@ -47,12 +55,15 @@ class Classify:
     scale: tuple[str, ...] | None = None
     operate: str | None = None
     coverage: float | None = None
+    taxonomy: str | Mapping[str, Any] | None = None
+    max_class_size: int = 1
 
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", tuple(self.scale))  # a list as JSON has it
         wrong = [*_class_weight(self.class_weight), *_loss(self.loss, CLASS_LOSSES), *_gamma(self.focal_gamma)]
         wrong += [*_operate(self.operate), *_coverage(self.coverage)]
+        wrong += self._taxonomy()
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be from 0 to below 1. Got {self.label_smoothing}.")
         if self.loss in ADJUSTED and isinstance(self.class_weight, str):
@@ -63,12 +74,45 @@ class Classify:
         if wrong:
             raise ConfigError("\n".join(wrong))
 
+    def _taxonomy(self) -> list[str]:
+        """What is wrong with the tree and the size of its classes; the tree is kept as `tree_of` gives it."""
+        wrong = []
+        if self.max_class_size < 1:
+            wrong.append(f"max_class_size must be 1 or more examples. Got {self.max_class_size}.")
+        elif self.max_class_size > 1 and self.taxonomy is None:
+            wrong.append("max_class_size says where a taxonomy is divided. Expected a taxonomy with it.")
+        if isinstance(self.taxonomy, Path):
+            object.__setattr__(self, "taxonomy", str(self.taxonomy))
+        elif isinstance(self.taxonomy, Mapping):
+            try:
+                object.__setattr__(self, "taxonomy", tree_of(self.taxonomy))
+            except ConfigError as error:
+                wrong.append(f"taxonomy is no tree of names.\n{error}")
+        elif self.taxonomy is not None and not isinstance(self.taxonomy, str):
+            wrong.append(f"taxonomy must be a file, or names nested in mappings and lists. Got {self.taxonomy!r}.")
+        return wrong
+
+    @property
+    def tree(self) -> Tree | None:
+        """The taxonomy, read where it is a file.
+
+        Raises:
+            DataError: It cannot be read, or is no tree.
+        """
+        return read_tree(self.taxonomy) if isinstance(self.taxonomy, str) else self.taxonomy  # type: ignore[return-value]
+
     def build(self, labels: Labels, targets: Sequence[Any]) -> Task:
         """The task for these labels; `targets` are the training part's, for the frequencies of the classes."""
         from .classify import ClassifyTask
 
-        if self.operate is not None:
-            Operate.parse(self.operate).positives(labels.names, several=False)
+        if self.operate is not None and (asked := Operate.parse(self.operate)).abstains(labels.names):
+            if self.coverage is not None:
+                raise ConfigError(
+                    f'operate="{self.operate}" and coverage={self.coverage:g} both say where nothing is answered. '
+                    "Expected one of them."
+                )
+        elif self.operate is not None:
+            asked.positives(labels.names, several=False)
         return ClassifyTask.of(self, labels, targets)
 
     def checked_scale(self, names: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -46,3 +46,16 @@ def test_nothing_to_draw_and_names_that_are_no_picture_are_refused(tmp_path):
     with pytest.raises(ft.FinetuneError, match=r"x\.what cannot be drawn"):
         ft.draw_sheet(tmp_path / "x.what", [[ft.Panel(picture=PICTURE)]])
     assert not list(tmp_path.iterdir()), "nothing is left half-drawn"
+
+
+def test_a_single_plot_fills_its_page_and_marks_the_few_points_that_were_measured(tmp_path):
+    few = ft.Plot(curves={"a": ([1, 2, 3], [1, 1, 1])}, x="x", y="y")
+    with Image.open(ft.draw_plots(tmp_path / "a.png", [few], columns=1, title="One", note="n")) as drawn:
+        array = np.asarray(drawn.convert("RGB")).astype(int)
+    blue = (np.abs(array - (0x1F, 0x5F, 0xA8)).sum(axis=2) < 30) & (np.arange(array.shape[1]) < 900)  # not the legend
+    columns = np.flatnonzero(blue.any(axis=0))
+    assert columns.min() < 150
+    thick = blue.sum(axis=0)
+    assert thick[columns.min() + 3] > thick[columns.min() + 100], "a point is thicker than the line"
+    axis = np.flatnonzero((array.sum(axis=2) < 60).sum(axis=1) > 900)  # the line under the plot
+    assert len(axis) and axis.max() > 0.8 * array.shape[0]

@@ -1,4 +1,4 @@
-"""Steering angles: the log of Udacity's simulator, and SullyChen's list of frames."""
+"""Steering angles: the log of Udacity's simulator, SullyChen's list of frames, and comma's drives in HDF5."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ...errors import DataError
+from ..hdf import read_column
 from ..tables import read_table
 from .rows import Rows, nothing_fits
 
 EXPECTED = (
     "driving_log.csv with center, left, right, steering, throttle, brake, speed (Udacity's simulator, with a header or "
-    "without), or data.txt with lines such as `0.jpg 1.5` (SullyChen, degrees)"
+    "without), data.txt with lines such as `0.jpg 1.5` (SullyChen, degrees), or camera/NAME.h5 and log/NAME.h5 (comma)"
 )
+LOGS = ("driving_log.csv", "data.txt", "log/*.h5")
 COLUMNS = ("center", "left", "right", "steering", "throttle", "brake", "speed")
 # What is added to the angle for the left camera, and taken away for the right one.
 SIDE = 0.2
@@ -61,11 +64,14 @@ def read_driving_three(source: Path) -> Rows:
 def _logs(source: Path) -> tuple[pd.DataFrame, Path]:
     """All drives of a folder: `center`, perhaps `left` and `right`, `target` in its own unit, `drive`, `frame`."""
     root = source if source.is_dir() else source.parent
-    named = [source] if source.is_file() else sorted([*source.rglob("driving_log.csv"), *source.rglob("data.txt")])
+    named = [source] if source.is_file() else sorted(file for name in LOGS for file in source.rglob(name))
     if not named:
         raise nothing_fits(source, EXPECTED, sorted(entry.name for entry in root.iterdir())[:5])
     drives = []
     for file in named:
+        if file.suffix == ".h5":
+            drives.append(_comma(file, root))
+            continue
         rows = _udacity(file) if file.suffix == ".csv" else _sullychen(file)
         inside = file.parent.relative_to(root).as_posix()
         rows["drive"], rows["frame"] = inside, range(len(rows))
@@ -109,6 +115,26 @@ def _sullychen(file: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["center", "target"])
 
 
+def _comma(file: Path, root: Path) -> pd.DataFrame:
+    """The first moment of the log at each frame of the camera beside it; the angle of the wheel in radians.
+
+    The log has a hundred moments a second and the camera twenty; `cam1_ptr` says which frame each of them saw.
+    """
+    camera = file.parent.parent / "camera" / file.name
+    if not camera.is_file():
+        raise DataError(f"There is no {camera}. Expected the frames that {file} is the log of.")
+    angle, seen = (read_column(file, name) for name in ("steering_angle", "cam1_ptr"))
+    if len(angle) != len(seen):
+        raise DataError(f"{file}: steering_angle has {len(angle)} moments and cam1_ptr {len(seen)}. Expected as many.")
+    known = np.flatnonzero(np.isfinite(angle) & np.isfinite(seen) & (seen >= 0))
+    frames, first = np.unique(seen[known].astype(np.int64), return_index=True)
+    place, drive = camera.relative_to(root).as_posix(), file.relative_to(root).with_suffix("").as_posix()
+    return pd.DataFrame({
+        "center": [f"{place}#frame={frame + 1}" for frame in frames], "target": np.radians(angle[known[first]]),
+        "drive": drive, "frame": range(len(frames)),
+    })  # fmt: skip
+
+
 def _dealt(table: pd.DataFrame, root: Path, notes: list[str]) -> Rows:
     """Adds `official` and drops what lies at a border, and what is no middle camera outside of training."""
     length = table.groupby("drive")["frame"].transform("max") + 1
@@ -122,5 +148,10 @@ def _dealt(table: pd.DataFrame, root: Path, notes: list[str]) -> Rows:
     sides = table["camera"] != "center" if "camera" in table else pd.Series(False, index=table.index)
     kept = ~near & ~(sides & (pd.Series(parts, index=table.index) != "train"))
     notes = [*notes, f"{int(near.sum())} pictures at borders between stretches belong to no part."]
+    framed = table["image"].str.contains("#frame=", regex=False)
+    if framed.any():
+        # Frames of one file would be one group; what lies together here is a stretch.
+        stretches = table["drive"] + ", stretch " + (exact.astype(int) + 1).astype(str)
+        table = table.assign(group=stretches.where(framed, ""))
     table = table.assign(official=parts)[kept].reset_index(drop=True)
     return Rows(table=table, root=root, notes=tuple(notes))

@@ -15,6 +15,7 @@ from finetune.data.layouts.documents import CLASSES
 from finetune.data.layouts.named import READERS
 from finetune.data.layouts.pets import _by_number
 from finetune.data.options import LAYOUTS
+from tests.data.drives import comma_drive
 
 
 def picture(path):
@@ -191,6 +192,37 @@ def test_sullychens_degrees_become_radians_and_times_behind_them_are_passed_over
     table = read(tmp_path, "driving", kind="number")
     frame = table["frame"].iloc[0]
     assert table["target"].iloc[0] == pytest.approx(math.radians(frame - 20 + math.copysign(0.5, frame - 20)))
+
+
+def test_commas_frames_have_the_angle_of_their_first_moment_and_a_stretch_is_a_group(tmp_path):
+    comma_drive(tmp_path)
+    comma_drive(tmp_path, "2016-02-02", frames=24)
+    examples = read_examples(ft.Data(source=str(tmp_path), layout="driving", split="official", kind="number"))
+    table = examples.table
+    numbers = [int(source.rpartition("=")[2]) - 1 for source in table["source"]]
+    np.testing.assert_allclose(table["target"], np.radians(numbers))
+    assert table.groupby("group")["split"].nunique().eq(1).all() and table["group"].nunique() == 24
+    assert set(table["split"]) == {"train", "validation", "test"}
+    for row in (0, len(table) - 1):
+        picture = ft.read_image(table["source"].iloc[row])
+        assert picture.shape == (8, 16, 3) and (picture == numbers[row]).all()
+
+
+def test_a_drive_of_comma_that_lacks_its_frames_or_its_columns_is_refused(tmp_path):
+    import h5py
+
+    comma_drive(tmp_path)
+    (tmp_path / "camera" / "2016-01-30.h5").rename(tmp_path / "gone.h5")
+    with pytest.raises(ft.DataError, match=r"There is no .*camera"):
+        read(tmp_path, "driving", kind="number")
+    (tmp_path / "gone.h5").rename(tmp_path / "camera" / "2016-01-30.h5")
+    with h5py.File(tmp_path / "log" / "2016-01-30.h5", "a") as log:
+        del log["cam1_ptr"]
+    with pytest.raises(ft.DataError, match='no data set "cam1_ptr" of its own; it holds steering_angle'):
+        read(tmp_path, "driving", kind="number")
+    (tmp_path / "log" / "2016-01-30.h5").write_bytes(b"no HDF5")
+    with pytest.raises(ft.DataError, match="cannot be read as HDF5"):
+        read(tmp_path, "driving", kind="number")
 
 
 def test_rvl_cdips_lists_give_kind_and_part(tmp_path):
