@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from .checkup import Checkup, unlabelled
 from .data.addresses import printable
 from .data.agreement import copies, groups, labels, leaks, refused, shortcuts, targets
+from .data.bare import bare_pictures
 from .data.checks import of_files
 from .data.copies import known_copies
-from .data.examples import Examples, list_pictures, read_examples
+from .data.examples import Examples, read_examples
 from .data.facts import facts_of
 from .data.families import families
 from .data.findings import Finding, by_severity
@@ -213,12 +213,7 @@ def _bare(data: Data) -> Examples:
     """The pictures of a folder, without answers."""
     if not isinstance(data.source, str | Path) or not Path(data.source).is_dir():
         raise ConfigError(f"Only a folder can be checked without answers. Got {_name(data.source)}.")
-    root = Path(data.source).absolute()
-    sources = list_pictures([root])
-    ids = [Path(source).relative_to(root).as_posix() for source in sources]
-    nothing = pd.Series([None] * len(ids), dtype="object")
-    table = pd.DataFrame({"id": ids, "source": sources, "target": nothing, "group": nothing, "split": nothing})
-    return Examples(table=table, kind="class")
+    return bare_pictures(data.source)
 
 
 def _no_answers(reason: str | None) -> Finding:

@@ -16,12 +16,14 @@ from .errors import FinetuneError, StoppedError
 from .explain_command import explain_command
 from .fit import fit as fit_function
 from .folder import kept_folder
+from .neighbours_command import neighbours_command
 from .plan_command import plan_command
+from .predict_command import predict_command
 from .rank_command import backbones_command, rank_command
 from .report_command import report_command
 from .stdout import heard, print_json, tell
 from .training.place import follows
-from .words import joined, parsed, shares
+from .words import joined, parsed
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -205,35 +207,6 @@ def _tune(
                         overwrite=overwrite, as_json=as_json)  # fmt: skip
 
 
-def _predict(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
-    *,
-    out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
-    prior: Annotated[list[str] | None, typer.Option(metavar="CLASS=SHARE,...",
-                                                    help="How frequent classes are there: melanoma=0.02.")] = None,
-    batch_size: BatchSize = 32,
-    accelerator: Accelerator = "auto",
-    as_json: JSON = False,
-) -> int:  # fmt: skip
-    from .model import load
-    from .predict import as_examples, as_records, write_table
-
-    model, examples = load(run), as_examples(list(inputs))
-    with _bar(len(examples)) as moved:
-        table = model.predict(examples, prior=shares(prior or ()), batch_size=batch_size, accelerator=accelerator,
-                              progress=moved)  # fmt: skip
-    if as_json:
-        print_json(as_records(table))
-    if out is not None or not as_json:
-        with heard():
-            write_table(table, out)
-    failed = int((table["error"] != "").sum())
-    if failed:
-        tell(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.")
-    return 1 if failed else 0
-
-
 def _evaluate(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     source: Annotated[str, typer.Argument(help="A folder of pictures, or a CSV, TSV or Parquet file.")],
@@ -322,12 +295,16 @@ _words = [name for name in inspect.signature(fit_function).parameters if name no
 _command(_fit, _options_of(fit_function, _words), "fit", "Fine-tunes a pretrained backbone on examples of your own.")
 _command(_tune, _options_of(fit_function, [word for word in _words if word not in NOT_IN_TUNE]), "tune",
          "Searches for the options of fit that do best on validation.")  # fmt: skip
-_command(_predict, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error.")
+_command(
+    predict_command, [], "predict", "Answers for pictures: a CSV with the columns path, label, one a class, error."
+)
 _command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(explain_command, [], "explain", "Draws where in pictures the answers come from.")
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
+_command(neighbours_command, _options_of(fit_function, [word for word in SOURCE_WORDS if word != "on_corrupt"]),
+         "neighbours", "Finds the known pictures that a model finds most like others.")  # fmt: skip
 _command(_check, _options_of(fit_function, CHECK_WORDS), "check", "Looks for what is wrong with examples.")
 _command(rank_command, _options_of(fit_function, RANK_WORDS), "rank", "Orders backbones by how they suit examples.")
 _command(plan_command, _options_of(fit_function, [word for word in _words if word not in NOT_IN_PLAN]), "plan",

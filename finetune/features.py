@@ -32,6 +32,9 @@ from .shelf import Rows, Shelf, Volume
 Also = Callable[[int, np.ndarray], None]
 """Is called with a row and its picture as decoded, on the thread that reads it."""
 
+Between = Callable[[np.ndarray, torch.Tensor], None]
+"""Is called with the rows of a batch and their features, on the device where logits are made of them."""
+
 FORMAT = 3
 """Counts up when reading, resizing or arithmetic changes, so that old features are not taken for new ones."""
 
@@ -56,6 +59,10 @@ class Values:
     def at(self, rows: np.ndarray) -> np.ndarray:
         """The values of some rows of the table, in that order; all of them must have been read."""
         return np.asarray(self.values[np.searchsorted(self.rows, rows)])
+
+    def of(self, rows: np.ndarray) -> Values:
+        """Those of some rows of a table, as if these were all of it; all of them must have been read."""
+        return Values(self.at(rows), np.arange(len(rows)), {})
 
 
 def pooled(values: np.ndarray) -> np.ndarray:
@@ -96,6 +103,7 @@ def run_over(
     device: torch.device | None = None,
     progress: Progress | None = None,
     also: Also | None = None,
+    between: Between | None = None,
 ) -> Values:
     """One pass of a network in evaluation mode over all pictures.
 
@@ -107,9 +115,10 @@ def run_over(
         device: Where to compute; the CPU where none is given.
         progress: Is told of each batch.
         also: Is given each picture that is read.
+        between: Is given the features of each batch.
     """
     values, rows, errors = [], [], {}
-    asked = _Answers(network, examples, what, batch_size, also)
+    asked = _Answers(network, examples, what, batch_size, also, between)
     for read, answered, unread in asked.of(range(len(examples)), device or torch.device("cpu"), progress):
         errors.update(unread)
         if len(read):
@@ -129,6 +138,7 @@ class _Answers:
     what: str
     batch_size: int
     also: Also | None
+    between: Between | None = None
 
     def of(
         self, span: range, device: torch.device, progress: Progress | None
@@ -143,8 +153,10 @@ class _Answers:
                 if len(read):
                     inputs = inputs.to(on, non_blocking=True)
                     forward = forward or fast(self.network, inputs, count=len(self.examples))
-                    answered = forward.logits(inputs) if self.what == "logits" else forward.features(inputs)
-                    answers = answered.float().cpu().numpy()
+                    felt = forward.features(inputs)
+                    if self.between is not None:
+                        self.between(read, felt)
+                    answers = (self.network.head(felt) if self.what == "logits" else felt).float().cpu().numpy()
                 yield read, answers, unread
                 if progress is not None:
                     progress(len(read) + len(unread))
@@ -189,6 +201,13 @@ def features(
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
             shelf.put(name, found.values)
     return found
+
+
+def kept_features(network: Network, examples: Examples, *, cache: Path | None = None) -> Values | None:
+    """The features of all pictures if the cache has them; nothing is computed."""
+    shelf = Shelf.of("features", most=KEPT_BYTES, cache=cache)
+    values = shelf.get(key(network, examples), len(examples))
+    return None if values is None else Values(values, np.arange(len(examples)), {})
 
 
 def _shared(

@@ -25,8 +25,9 @@ STEPS, LOGS = "steps.csv", "logs"  # of phases on pictures
 PROGRESS = "progress.json"
 STORY, PAGE, ERRORS = "run.json", "report.html", "errors"
 FIGURES, FITS = "figures", "fits"  # of a study
+NEIGHBOURS = "neighbours"  # the index of the training pictures, once somebody has asked for neighbours
 OURS = {RECIPE, SPLITS, TABLE, METRICS, REPORT, MODEL, CHECKPOINTS, LEAKS, OUT_OF_FOLD, PREDICTIONS, PROGRESS, FIGURES,
-        FITS, STEPS, LOGS, STORY, PAGE, ERRORS}  # fmt: skip
+        FITS, STEPS, LOGS, STORY, PAGE, ERRORS, NEIGHBOURS}  # fmt: skip
 # As `files.replacing` and hard links name what they write before it is whole.
 HALF_WRITTEN = re.compile(r"\..+\.(json|csv|md|html|svg|safetensors|head)\.(\w{8}|\d+)")
 RATES = re.compile(r"rates-.+\.(csv|svg)")  # the curves of range tests, one a phase

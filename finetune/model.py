@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from .channel import Channel, strongest_on
 from .crew import Progress
 from .data.options import Data
-from .errors import RunFolderError
+from .errors import ConfigError, RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
 from .explain import explain_on
 from .explanation import Asking, Explanation, check_out, write_explanations
+from .features import device_for
 from .folder import METRICS, MODEL, read_json, write_json
 from .models.network import Network
-from .predict import Answers, answers, as_decided, as_examples
+from .predict import OWN, Answers, answers, as_decided, as_examples
 from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
@@ -27,6 +28,8 @@ from .tasks.decisions import Decisions, checked_prior
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .neighbours import Neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class Model:
         return Decisions.from_dict(self.facts.get("decisions"))
 
     def predict(
-        self, inputs: Any, *, prior: Mapping[str, float] | None = None, batch_size: int = 32,
+        self, inputs: Any, *, prior: Mapping[str, float] | None = None, neighbours: int = 0, batch_size: int = 32,
         accelerator: str = "auto", progress: Progress | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """What the model says of pictures.
@@ -70,6 +73,7 @@ class Model:
             inputs: One or many paths, folders and globs; or one or many arrays (H, W) or (H, W, C) or PIL pictures.
             prior: How frequent some classes are where the pictures are from, {"melanoma": 0.02} say; by default as
                 frequent as in training.
+            neighbours: How many of the nearest training pictures are told beside each answer.
             batch_size: Pictures at a time.
             accelerator: "auto", "cpu", "gpu", ...
             progress: Is told of each batch.
@@ -77,19 +81,33 @@ class Model:
         Returns:
             One row a picture in the order asked: path, label, one column a class with its probability, error (empty
             where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
-            high.
+            high. With `neighbours` also neighbours (files, nearest first) and neighbour_labels, joined by "; ", and
+            agreeing: the share of them that has the label that was answered.
 
         Raises:
-            ConfigError: A prior of no class, or one that cannot be.
-            DataError: A folder or pattern without pictures, or an array that may be one picture or many.
+            ConfigError: A prior of no class, or one that cannot be; neighbours below 0.
+            DataError: A folder or pattern without pictures, or an array that may be one picture or many; training
+                pictures that are gone.
+            RunFolderError: The run does not say what it learned from, and neighbours are asked for.
         """
+        from .near_answers import COLUMNS, Overheard, with_neighbours
+
         if prior:
             checked_prior(self.task, prior, self.decisions.priors)
-        examples = as_examples(inputs)
+        if neighbours < 0:
+            raise ConfigError(f"neighbours is how many are told beside an answer, 0 or more. Got {neighbours}.")
+        examples, heard = as_examples(inputs), Overheard()
         found: Answers = answers(
-            self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress
-        )
-        return as_decided(self.task, examples, found, self.decisions, prior=prior)
+            self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress,
+            between=heard if neighbours else None,
+        )  # fmt: skip
+        if not neighbours:
+            return as_decided(self.task, examples, found, self.decisions, prior=prior)
+        table = as_decided(self.task, examples, found, self.decisions, prior=prior, own=(*OWN, *COLUMNS))
+        return with_neighbours(
+            table, self.network, examples, heard, self.folder, k=neighbours, kind=self.task.labels.kind,
+            batch_size=batch_size, device=device_for(accelerator),
+        )  # fmt: skip
 
     def evaluate(
         self, source: Any, *, batch_size: int = 32, accelerator: str = "auto", progress: Progress | None = None,
@@ -128,6 +146,39 @@ class Model:
             write_predictions(Path(out), found.predictions)
             write_json(Path(out) / METRICS, found.metrics)
         return found.metrics
+
+    def neighbours(
+        self, inputs: Any, *, among: Any = None, k: int = 9, batch_size: int = 32, accelerator: str = "auto",
+        progress: Progress | None = None, **options: Any,
+    ) -> Neighbours:  # fmt: skip
+        """The known pictures that the network finds most like some pictures, by the cosine between features.
+
+        A picture is never its own neighbour: what has its address or its pixels is left out.
+
+        Args:
+            inputs: As for `predict`.
+            among: Any source as of `fit`, or a folder of pictures without labels; by default the pictures that the
+                model learned from, whose index is kept in the run folder.
+            k: How many.
+            batch_size: Pictures at a time.
+            accelerator: "auto", "cpu", "gpu", ...
+            progress: Is told of each batch.
+            options: Those of `Data` that say how to read `among`: image, target, layout, ...
+
+        Returns:
+            The neighbours of each: `.table()`, `.to_dict()`, and `.write(folder)` for both and a sheet of pictures.
+
+        Raises:
+            ConfigError: A k below 1, or options that do not fit.
+            DataError: Pictures that cannot be found, or none that can be read.
+            RunFolderError: The run does not say what it learned from, and `among` names nothing.
+        """
+        from .neighbours import find_neighbours
+
+        return find_neighbours(
+            self.network, inputs, self.folder, among=among, k=k, batch_size=batch_size, accelerator=accelerator,
+            progress=progress, options=options,
+        )  # fmt: skip
 
     def explain(
         self, inputs: Any, *, accelerator: str = "auto", progress: Progress | None = None,

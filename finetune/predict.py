@@ -16,7 +16,7 @@ from .crew import Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .errors import DataError, RunFolderError
-from .features import device_for, run_over
+from .features import Between, device_for, run_over
 from .files import replacing
 from .models.network import Network
 from .tasks.base import Task
@@ -49,9 +49,11 @@ def answers(
     batch_size: int = 32,
     accelerator: str = "auto",
     progress: Progress | None = None,
+    between: Between | None = None,
 ) -> Answers:
-    """The answers for all pictures, in the order of the table."""
-    found = run_over(network, examples, batch_size=batch_size, device=device_for(accelerator), progress=progress)
+    """The answers for all pictures, in the order of the table; the arguments are those of `run_over`."""
+    found = run_over(network, examples, batch_size=batch_size, device=device_for(accelerator), progress=progress,
+                     between=between)  # fmt: skip
     if not len(found.rows):
         return Answers(np.zeros((0, task.labels.num_outputs)), found.rows, found.errors)
     return Answers(task.answer(torch.from_numpy(found.values)), found.rows, found.errors)
@@ -151,8 +153,9 @@ def as_table(
 
 
 def as_decided(
-    task: Task, examples: Examples, found: Answers, decisions: Decisions, *, prior: Mapping[str, float] | None = None
-) -> pd.DataFrame:
+    task: Task, examples: Examples, found: Answers, decisions: Decisions, *, prior: Mapping[str, float] | None = None,
+    own: Sequence[str] = OWN,
+) -> pd.DataFrame:  # fmt: skip
     """The same with a model's decisions: calibrated, by thresholds, and with sets or intervals where there are any.
 
     Sets are not told at another prior: that they hold the right class as often as they say is known of examples as
@@ -165,6 +168,7 @@ def as_decided(
         found: The answers as the network gives them.
         decisions: Those of the model.
         prior: How frequent some classes are where the pictures are from.
+        own: As for `as_table`.
 
     Raises:
         ConfigError: A prior of no class, or one that cannot be.
@@ -180,7 +184,7 @@ def as_decided(
         held = decisions.sets(even)
         names = np.array(task.labels.names, dtype=object)
         more = {"set": ["|".join(names[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
-    return as_table(task, examples, replace(found, answer=shown), words=words, more=more)
+    return as_table(task, examples, replace(found, answer=shown), words=words, more=more, own=own)
 
 
 def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from .files import replacing
 from .folder import RECIPE, REPORT, STORY, write_json
 from .models.licenses import license_of
 from .models.network import Network
+from .near_answers import TaughtBy
 from .recipe import HEADS, Recipe
 from .report.curves import write_curves
 from .report.written import report
@@ -84,10 +85,12 @@ def write_report(
     folder: Path, network: Network, task: Task, recipe: Recipe, *, metrics: Mapping[str, Any],
     plan: list[dict[str, str]], notes: Sequence[str], leaks: str | None, chosen: str, stopped: bool,
     measured: bool, examples: Examples, told: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    taught: TaughtBy | None = None,
 ) -> None:  # fmt: skip
     """Writes report.md, report.html and the model's card into a run folder in which all else is written.
 
-    `told` holds of each measured part the rows of its examples and the answers; the others are those of `report`.
+    `told` holds of each measured part the rows of its examples and the answers, `taught` is as for `write_worst`; the
+    others are those of `report`.
     """
     title = f"{network.id} on {_name(recipe.data.source)}"
     repeat = ["finetune", "fit", "--recipe", str(folder / RECIPE)]
@@ -106,7 +109,8 @@ def write_report(
         return  # a trial of a search: nobody reads its page
     # Ctrl-C while pictures are drawn costs the pictures, and not a run whose model is written.
     with contextlib.suppress(KeyboardInterrupt):
-        write_worst(folder, network, task, examples, told, maps="folds" not in metrics)
+        write_worst(folder, network, task, examples, told, maps="folds" not in metrics,
+                    taught=taught)  # fmt: skip
         write_pages(folder)
 
 

@@ -25,6 +25,7 @@ from .gather import Material, gather, write_recipe
 from .measured import judge_transfer, tell
 from .model import Model, own
 from .models.network import Network
+from .near_answers import TaughtBy
 from .predict import answers
 from .predictions import write_predictions
 from .recipe import Recipe
@@ -218,6 +219,7 @@ def learn(
     write_report(folder, network, task, recipe, metrics=metrics, plan=rows, notes=notes,
                  leaks=splits.notes[0] if splits.leaks else None, stopped=outcome.stopped, measured=measured,
                  examples=examples, told=told,
+                 taught=TaughtBy(rows=lesson.train, features=None if outcome.chosen.epoch else lesson.features),
                  chosen=" ".join(filter(None, (chosen_line(outcome, monitor), gained_line))))  # fmt: skip
     if not outcome.stopped:
         ledger.finish()

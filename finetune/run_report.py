@@ -64,7 +64,9 @@ def _mistakes(folder: Path) -> list[Mistake]:
     found = []
     for one in json.loads(file.read_text(encoding="utf-8")):
         shown = Shown(name=one["name"], lines=tuple(one["lines"]), jpeg=_bytes(folder, one["picture"]))
-        found.append(Mistake(shown=shown, map=_bytes(folder, one["map"])))
+        near = tuple(Shown(name=it["name"], lines=tuple(it["lines"]), jpeg=_bytes(folder, it["picture"]))
+                     for it in one.get("near", ()))  # fmt: skip
+        found.append(Mistake(shown=shown, map=_bytes(folder, one["map"]), near=near))
     return found
 
 

@@ -38,8 +38,8 @@ VALUES = (
 )
 HEAVY = {"torch", "numpy", "pandas", "lightning", "timm", "torchvision", "albumentations", "sklearn", "PIL", "scipy"}
 
-# What a room may import of the others. `types`, `errors` and `files` are for everybody.
-EVERYBODY = {"types", "errors", "files", "manifest"}
+# What a room may import of the others. `types`, `errors`, `files`, `manifest` and `crew` are for everybody.
+EVERYBODY = {"types", "errors", "files", "manifest", "crew"}
 ROOMS = {
     "types": set(),
     "errors": set(),
@@ -54,29 +54,36 @@ ROOMS = {
     "tasks": {"data"},
     "shelf": set(),
     "crew": set(),
-    "features": {"crew", "data", "models", "shelf"},
-    "views": {"crew", "data", "models", "shelf", "features"},
-    "activations": {"crew", "data", "models", "shelf", "features"},
+    "features": {"data", "models", "shelf"},
+    "views": {"data", "models", "shelf", "features"},
+    "activations": {"data", "models", "shelf", "features"},
     "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
     "saved": {"data", "models", "tasks", "recipe", "folder"},
-    "predict": {"crew", "data", "models", "tasks", "features"},
+    "predict": {"data", "models", "tasks", "features"},
     "predictions": {"data", "folder", "predict", "tasks"},
-    "explain": {"crew", "data", "models", "tasks", "features", "explanation", "report"},
+    "explain": {"data", "models", "tasks", "features", "explanation", "report"},
     "explanation": {"report"},
-    "channel": {"crew", "data", "models", "features", "report"},
-    "evaluate": {"crew", "data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
+    "channel": {"data", "models", "features", "report"},
+    "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
     "baselines": {"report", "tasks"},
     "measured": {"baselines", "data", "gain", "models", "predictions", "recipe", "report", "tasks", "training"},
     "compare": {"data", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
     "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
     "run_report": {"folder", "report"},
-    "worst": {"data", "folder", "models", "report", "tasks"},
-    "model": {"crew", "data", "models", "tasks", "features", "predict", "predictions", "evaluate", "saved", "folder"}
-    | {"explain", "explanation", "channel"},
+    "worst": {"data", "folder", "index", "models", "near_answers", "report", "tasks"},
+    "index": {"data", "features", "models"},
+    "neighbours": {"data", "nearby", "features", "folder", "index", "models", "neighbours_sheet", "predict", "recipe"},
+    "nearby": {"data", "index"},
+    "near_answers": {"data", "nearby", "features", "index", "models", "neighbours"},
+    "neighbours_sheet": {"nearby", "data", "neighbours", "report"},
+    "model": {
+        *("data", "near_answers", "neighbours", "models", "tasks", "features", "predict", "predictions"),
+        *("evaluate", "saved", "folder", "explain", "explanation", "channel"),
+    },
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
-    "training": {"crew", "data", "models", "tasks", "features", "views", "activations"},
+    "training": {"data", "models", "tasks", "features", "views", "activations"},
 }
 OPTIONS = {"data.options", "models.options", "tasks.options", "training.plan", "training.phase", "training.methods"}
 
@@ -141,8 +148,8 @@ def test_every_room_has_its_rule():
     free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "plan_command", "evaluate_command",
-            "compare_command", "explain_command", "study", "run_command", "recipes_command",
-            "report_command"}  # fmt: skip
+            "compare_command", "explain_command", "study", "run_command", "recipes_command", "report_command",
+             "neighbours_command", "predict_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -155,7 +162,8 @@ def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
            "evaluate_command", "compare_command", "explain_command", "training_part", "foreseen", "plan_command",
-           "study", "run_command", "recipes_command", "begin", "report_command"}  # fmt: skip
+           "study", "run_command", "recipes_command", "begin", "report_command", "neighbours_command",
+           "predict_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 

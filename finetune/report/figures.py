@@ -103,7 +103,7 @@ def draw_sheet(
                 (left / width, 1 - (down + above * count + picture) / height, 0.96 * cell / width, picture / height)
             )
             _show(axes, panel)
-            axes.set_title(panel.title, fontsize=size, pad=4)
+            axes.set_title(_writable(panel.title), fontsize=size, pad=4)
         down += high
     _frame(figure, title, note, height)
     return _saved(figure, file)
@@ -198,9 +198,18 @@ def _figure(width: float, height: float) -> Any:
 
 def _frame(figure: Any, title: str, note: str, height: float) -> None:
     if title:
-        figure.text(0.5, 1 - 10 / height, title, ha="center", va="top", fontsize=17)
+        figure.text(0.5, 1 - 10 / height, _writable(title), ha="center", va="top", fontsize=17)
     if note:
-        figure.text(0.5, 8 / height, note, ha="center", va="bottom", fontsize=9.5, color="#555555")
+        figure.text(0.5, 8 / height, _writable(note), ha="center", va="bottom", fontsize=9.5, color="#555555")
+
+
+def _writable(text: str) -> str:
+    """A text in the letters that the font has, without the sign by which matplotlib begins a formula."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    has = {letter for letter in set(text) if letter == "\n" or font.get_char_index(ord(letter))}
+    return "".join(letter if letter in has else "?" for letter in text).replace("$", r"\$")
 
 
 def _saved(figure: Any, file: str | Path) -> Path:

@@ -21,10 +21,12 @@ class Mistake:
     Args:
         shown: The picture, with what was answered.
         map: Where the answer was seen, as a JPEG of the same picture; None where there is none.
+        near: The training pictures that the model finds most like it.
     """
 
     shown: Shown
     map: bytes | None
+    near: Sequence[Shown] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from . import drawn
 from .markup import badge, document, image, table
 from .page import BUDGET
 from .printed import cells, folds_rows
-from .run_facts import RunFacts
+from .run_facts import Mistake, RunFacts
 from .verdict import against, losses, number, verdict
 
 MOST_CLASSES = 60
@@ -172,13 +172,28 @@ def _mistakes(facts: RunFacts) -> str:
         lines = "".join(f"<span>{escape(line)}</span>" for line in one.shown.lines)
         cards.append(
             f'<li><div class="pair">{"".join(pictures)}</div><p class="name">{escape(one.shown.name)}</p>'
-            f'<p class="said">{lines}</p></li>'
+            f'<p class="said">{lines}</p>{_near(one, budget)}</li>'
         )
     text = f'<ul class="mistakes">{"".join(cards)}</ul>'
     if any(one.map for one in facts.mistakes):
         text += _small("Beside each picture, Grad-CAM (Selvaraju et al. 2017): the places that spoke for the wrong "
                        "answer are bright. It shows where, not why.")  # fmt: skip
+    if any(one.near for one in facts.mistakes):
+        text += _small("Below each, the training pictures whose features lie nearest, by the cosine between them: what "
+                       "the model may take it for.")  # fmt: skip
     return text
+
+
+def _near(one: Mistake, budget: list[int]) -> str:
+    """The training pictures that are most like an error."""
+    if not one.near:
+        return ""
+    items = []
+    for near in one.near:
+        picture = image(near.jpeg, f"The training picture {near.name}", budget) if near.jpeg else ""
+        lines = "".join(f"<span>{escape(line)}</span>" for line in near.lines)
+        items.append(f'<li>{picture}<p class="said">{lines}</p></li>')
+    return f'<p class="name">Nearest in training</p><ul class="near">{"".join(items)}</ul>'
 
 
 def _slices(facts: RunFacts) -> str:
@@ -252,6 +267,10 @@ svg { display: block; width: 100%; height: auto; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .mistakes li { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
 .mistakes p { margin: .35rem 0 0; font-size: .85rem; }
+.near { list-style: none; padding: 0; margin: .25rem 0 0; display: grid; grid-template-columns: repeat(3, 1fr);
+  gap: .5rem; }
+.mistakes .near li { background: none; border: 0; padding: 0; }
+.near img { width: 100%; aspect-ratio: 1; object-fit: contain; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; }
 .pair img { width: 100%; aspect-ratio: 1; object-fit: contain; }
 .said span { display: block; }

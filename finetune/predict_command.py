@@ -1,0 +1,46 @@
+"""`finetune predict`: what a model says of pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .stdout import heard, print_json, tell
+from .words import shares
+
+
+def predict_command(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
+    *,
+    out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
+    prior: Annotated[list[str] | None, typer.Option(metavar="CLASS=SHARE,...",
+                                                    help="How frequent classes are there: melanoma=0.02.")] = None,
+    neighbours: Annotated[int, typer.Option(
+        metavar="K", help="Tells the K nearest training pictures beside each answer, and how many of them agree.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
+    as_json: Annotated[bool, typer.Option(
+        "--json", help="Prints the result as JSON and nothing else on standard output.")] = False,
+) -> int:  # fmt: skip
+    """Prints or writes the answers; 1 where some of the pictures could not be read."""
+    from rich.console import Console
+
+    from .model import load
+    from .predict import as_examples, as_records, write_table
+    from .report.printed import Talk
+
+    model, examples = load(run), as_examples(list(inputs))
+    with Talk(Console(stderr=True)).bar("reading pictures", len(examples)) as moved:
+        table = model.predict(examples, prior=shares(prior or ()), neighbours=neighbours, batch_size=batch_size,
+                              accelerator=accelerator, progress=moved)  # fmt: skip
+    if as_json:
+        print_json(as_records(table))
+    if out is not None or not as_json:
+        with heard():
+            write_table(table, out)
+    failed = int((table["error"] != "").sum())
+    if failed:
+        tell(f"finetune: {failed} of {len(table)} pictures could not be read; see the column error.")
+    return 1 if failed else 0
