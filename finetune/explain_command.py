@@ -28,7 +28,7 @@ SHOWN = 20
 
 def explain_command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="[FILES]...", help="Files, folders and globs.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="FILES...", help="Files, folders and globs.")] = None,
     *,
     method: Annotated[str | None, typer.Option(
         metavar="grad-cam|grad-cam++|occlusion|integrated-gradients|deconvnet|roll-out",

@@ -72,6 +72,20 @@ def test_a_distilled_network_answers_from_both_of_its_tokens():
     assert np.allclose(roll_out(network, inputs), expected.numpy(), atol=1e-5)
 
 
+def test_attention_that_reads_the_answer_by_a_query_of_its_own_gives_the_rows():
+    network, inputs, seen = net(global_pool="map", class_token=False), pictures(), []
+    pool = network.body.attn_pool
+    handle = pool.register_forward_hook(lambda module, taken, given: seen.append(taken[0]))
+    layers = [(one + torch.eye(16)) / 2 for one in attention_by_hand(network, inputs)]
+    handle.remove()
+    query = pool.q(pool.latent).reshape(1, 1, pool.num_heads, -1).transpose(1, 2)
+    key = pool.kv(seen[0]).reshape(2, 16, 2, pool.num_heads, -1).permute(2, 0, 3, 1, 4)[0]
+    rows = (query @ key.transpose(-2, -1) * pool.scale).softmax(-1).mean(1)
+    expected = (rows @ layers[2] @ layers[1] @ layers[0]).reshape(2, 4, 4)
+    found = roll_out(network, inputs)
+    assert np.allclose(found, expected.numpy(), atol=1e-5) and found.sum((1, 2)) == pytest.approx(1, abs=1e-4)
+
+
 def test_fused_attention_gives_what_plain_attention_gives():
     network, inputs = net(), pictures()
     found = []
