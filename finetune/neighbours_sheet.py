@@ -54,11 +54,11 @@ def draw_neighbours(found: Neighbours, file: Path) -> Path:
 
 
 def _title(one: Neighbour) -> str:
-    return f"{_cut(one.label, 22) or _cut(Path(one.file).name, 22)}\n{one.similarity:.2f}"
+    return f"{_cut(one.label, 18) or _cut(Path(one.file).name, 18)}\n{one.similarity:.2f}"
 
 
 def _name(query: Query) -> str:
-    return _cut(Path(query.file).name, 22)
+    return _cut(Path(query.file).name, 18)
 
 
 def _cut(text: str, most: int) -> str:

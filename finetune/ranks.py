@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import TrainingError
+from .errors import ConfigError, TrainingError
 from .training.place import place
 
 if TYPE_CHECKING:
@@ -46,3 +46,17 @@ def followed() -> Model:
     if folder is None:
         raise TrainingError("The first process ended without a model; what it said tells why.")
     return load(folder)
+
+
+def alone(what: str) -> None:
+    """Refuses what one process does, where a launcher has started several.
+
+    Raises:
+        ConfigError: It has.
+    """
+    found = place()
+    if found is not None:
+        raise ConfigError(
+            f"{what} is the work of one process, which makes fits of its own, and {found.world_size} were started. "
+            "Expected no torchrun or srun around it: --devices N gives each fit all devices of this machine."
+        )

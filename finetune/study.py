@@ -114,7 +114,9 @@ def run_study(
     """
     from .data.generated import is_generated
     from .fit import fit
+    from .ranks import alone
 
+    alone("A study")
     given = {name: value for name, value in words.items() if value is not None}
     study.check(given)
     with run_folder(out, overwrite=overwrite) as folder:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .data.options import DIVIDING
 from .errors import ConfigError, RunFolderError, listing, nearest
+from .ranks import alone
 from .recipe import WORDS, Recipe, read_recipe, recipe_from
 from .search import check_space, space_from
 from .training.clock import seconds
@@ -62,6 +63,7 @@ def tune(
         DataError: Examples that cannot be used as they are.
         TrainingError: No trial ended well.
     """
+    alone("finetune tune")
     wrong = [f"tune takes no {word}. It takes the keywords of fit.{nearest(word, WORDS)}" for word in options
              if word not in WORDS]  # fmt: skip
     if options.get("folds") is not None:

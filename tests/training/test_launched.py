@@ -90,6 +90,15 @@ def test_devices_and_nodes_are_those_that_were_started(launched):
         Machine.of(ft.Plan(accelerator="cpu", num_nodes=2))
 
 
+def test_what_makes_fits_of_its_own_is_refused_before_anything_is_read(launched, tmp_path):
+    launched(TORCHRUN)
+    with pytest.raises(ConfigError, match="finetune tune is the work of one process, which"):
+        ft.tune(tmp_path / "nothing", out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="A study is the work of one process"):
+        ft.run_study(ft.Study(compare=lambda studied: {}), out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_leader_does_not_wait_for_ever_for_followers_that_are_gone(monkeypatch):
     monkeypatch.setattr(launched_module, "_meeting_point", lambda place: torch.distributed.HashStore())
     monkeypatch.setattr(launched_module, "GOODBYE", timedelta(seconds=0.2))
