@@ -58,9 +58,11 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
     n = len(seen.target)
     inside = (_scores(task, seen.answer, seen.target) <= limit).astype(np.float64)
     told: dict[str, Any] = {"asked": decisions.coverage, "limit": decisions.limit}
+    # Without a limit everything is inside, of necessity.
+    every = {"coverage": np.ones(n, bool)} if np.isfinite(limit) else {}
     if task.labels.kind == "number":
         figures: Measured = spread({"coverage": float(inside.mean())}, lambda c: {"coverage": resample.mean(inside, c)},
-                                   n, groups=seen.groups, seed=seed)  # fmt: skip
+                                   n, groups=seen.groups, seed=seed, rests=every)  # fmt: skip
         return {**told, **figures, "width": None if decisions.limit is None else 2 * decisions.limit}
     size = decisions.sets(seen.answer).sum(axis=1)
     alone = size == 1
@@ -75,6 +77,6 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
             "abstained": resample.mean((~alone).astype(np.float64), counts),
             "accuracy": resample.share(right, alone, counts),
         },
-        n, groups=seen.groups, seed=seed,
+        n, groups=seen.groups, seed=seed, rests={**every, "abstained": np.ones(n, bool), "accuracy": alone},
     )  # fmt: skip
     return {**told, **figures}

@@ -83,6 +83,7 @@ def classes(task: Task, seen: Seen, *, seed: int = 0) -> dict[str, dict[str, Any
     figures = spread(
         {f"{figure}/{k}": values[figure][k] for figure, k in keys}, drawn, n, groups=seen.groups, seed=seed,
         resamples=int(np.clip(MOST_WORK / max(1, n * width), FEWEST_RESAMPLES, 1000)),
+        rests={f"{figure}/{k}": _rests(figure, rest.positive[:, k], rest.given[:, k]) for figure, k in keys},
     )  # fmt: skip
     return {
         name: {
@@ -91,6 +92,13 @@ def classes(task: Task, seen: Seen, *, seed: int = 0) -> dict[str, dict[str, Any
         }
         for k, name in enumerate(names)
     }
+
+
+def _rests(figure: str, positive: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """The examples that a figure of one class rests on: those of the class, those so answered, or the fewer side."""
+    side = positive if 2 * positive.sum() <= len(positive) else ~positive
+    found: np.ndarray = {"precision": given, "recall": positive, "f1": positive}.get(figure, side)
+    return found
 
 
 def confusion(task: Task, seen: Seen) -> dict[str, Any]:

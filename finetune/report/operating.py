@@ -110,7 +110,8 @@ def answering(decisions: Decisions, seen: Seen, *, seed: int = 0) -> dict[str, A
             "precision": resample.share(right, kept, counts),
         }
 
-    figures = spread(values, drawn, len(kept), groups=seen.groups, seed=seed)
+    figures = spread(values, drawn, len(kept), groups=seen.groups, seed=seed,
+                     rests={"coverage": np.ones(len(kept), bool), "precision": kept})  # fmt: skip
     return {"asked": decisions.asked, "threshold": decisions.answered, **figures}
 
 
@@ -149,6 +150,7 @@ def operating(
                 "precision": resample.share(true & given, given, counts),
             }
 
-        figures = spread(values, drawn, len(true), groups=seen.groups, seed=seed)
+        figures = spread(values, drawn, len(true), groups=seen.groups, seed=seed,
+                         rests={"sensitivity": true, "specificity": ~true, "precision": given})  # fmt: skip
         told[name] = {"asked": asked, "threshold": limit, **figures}
     return told

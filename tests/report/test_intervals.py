@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+from scipy.stats import binomtest
 
 from finetune.data.labels import Labels
 from finetune.report.intervals import difference, measure
@@ -83,3 +85,37 @@ def test_a_difference_draws_groups_whole():
     grouped = difference(TASK, *copied, groups=groups)["accuracy"]
     assert np.isclose(alone["value"], grouped["value"])
     assert abs((grouped["high"] - grouped["low"]) / (alone["high"] - alone["low"]) - 1) < 0.2
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_without_an_error_the_interval_is_that_of_clopper_and_pearson(right):
+    target = np.arange(30) % 2
+    given = target if right else 1 - target
+    answer = np.where(given[:, None] == np.arange(2), 0.8, 0.2)
+    figures = measure(TASK, answer, target)
+    exact = binomtest(30 if right else 0, 30).proportion_ci(0.95, "exact")
+    accuracy = figures["accuracy"]
+    np.testing.assert_allclose([accuracy["low"], accuracy["high"]], [exact.low, exact.high], atol=1e-12)
+    half = binomtest(15 if right else 0, 15).proportion_ci(0.95, "exact")
+    for name in ("balanced_accuracy", "auroc"):  # of the smaller class
+        np.testing.assert_allclose([figures[name]["low"], figures[name]["high"]], [half.low, half.high], atol=1e-12)
+    assert abs(figures["log_loss"]["low"] - figures["log_loss"]["high"]) < 1e-12, "equally sure throughout; no share"
+    # Ten pictures of each of three patients are three.
+    grouped = measure(TASK, answer, target, groups=list(np.arange(30) // 10))["accuracy"]
+    three = binomtest(3 if right else 0, 3).proportion_ci(0.95, "exact")
+    np.testing.assert_allclose([grouped["low"], grouped["high"]], [three.low, three.high], atol=1e-12)
+
+
+def test_nearly_perfect_answers_are_covered_too():
+    """A bootstrap alone says "1 to 1" of every sample without an error, a fifth of these, and so is wrong each time."""
+    held = 0
+    for seed in range(200):
+        figure = measure(TASK, *answers(30, 0.95, seed), resamples=200, seed=seed)["accuracy"]
+        held += figure["low"] <= 0.95 <= figure["high"]
+    assert held / 200 >= 0.93
+
+
+def test_a_difference_of_equal_answers_stays_nothing():
+    answer, target = answers(30, 1.0, 0)
+    figure = difference(TASK, answer, answer, target)["accuracy"]
+    assert (figure["value"], figure["low"], figure["high"]) == (0, 0, 0)
