@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from .data.examples import Examples, read_examples
 from .data.looks import Looks
 from .data.options import Data
 from .data.readers import without_unreadable
+from .data.same_files import same_files
 from .errors import DataError, RunFolderError
 from .folder import METRICS, PREDICTIONS
 from .models.network import Network
@@ -58,6 +60,7 @@ def evaluate_on(
     accelerator: str = "auto",
     progress: Progress | None = None,
     seed: int = 0,
+    learned_from: Examples | None = None,
 ) -> Evaluated:
     """Measures a model on a source.
 
@@ -71,17 +74,20 @@ def evaluate_on(
         accelerator: "auto", "cpu", "gpu", ...
         progress: Is told of each batch.
         seed: Seeds the intervals.
+        learned_from: What the model learned from, where that is known: how many of the examples are among it is told.
 
     Raises:
         DataError: Examples that cannot be read, or whose targets this model does not know.
     """
     asked, part_of, notes = examples_for(task, data)
+    again = same_files(asked, learned_from) if learned_from is not None else np.zeros(len(asked), bool)
     check_columns(asked, data.by)
     found = answers(network, task, asked, batch_size=batch_size, accelerator=accelerator, progress=progress)
     if found.errors:
         asked, note = without_unreadable(asked, found.errors, data.on_corrupt)
         notes += [note] if note else []
     parts = [part_of[row] for row in found.rows]
+    counts = Counter(part_of[row] for row in found.rows if again[row])
     target = task.labels.encode(asked.targets)
     groups = list(asked.table["group"])
     seen, tables, places = {}, {}, {}
@@ -95,7 +101,7 @@ def evaluate_on(
     columns = columns_of(asked, looks, data.by)
     return Evaluated(
         metrics=judge(task, even, seed=seed) | told_of(task, decisions, seen, even, seed=seed)
-        | sliced(task, even, columns, places, seed=seed),
+        | sliced(task, even, columns, places, seed=seed) | ({"learned_from": dict(counts)} if counts else {}),
         predictions=as_predictions(task, tables, decisions), notes=tuple(notes),
     )  # fmt: skip
 

@@ -135,8 +135,11 @@ class Model:
 
         Returns:
             `{"test": {"accuracy": {"value", "low", "high", "n"}, ...}, "classes": {"test": ...}, ...}`; a source in
-            parts answers under their names. What else there is, is in docs/evaluation.md.
+            parts answers under their names. "learned_from" is how many of a part are files of the training part. What
+            else there is, is in docs/evaluation.md.
         """
+        from .neighbours import learned_from
+
         if out is not None:
             check_free(Path(out))
         data = source if isinstance(source, Data) else Data(source=source, **options)
@@ -145,7 +148,7 @@ class Model:
             data = replace(data, delimiter=self.facts.get("data", {}).get("delimiter"))
         found = evaluate_on(
             self.network, self.task, data, decisions=self.decisions, batch_size=batch_size, accelerator=accelerator,
-            progress=progress, seed=seed,
+            progress=progress, seed=seed, learned_from=learned_from(self.folder),
         )  # fmt: skip
         if say is not None:
             for note in found.notes:

@@ -18,7 +18,7 @@ from .data.examples import Examples, read_examples
 from .data.folders import walk
 from .data.options import Data
 from .data.splits import read_splits
-from .errors import ConfigError, DataError, RunFolderError
+from .errors import ConfigError, DataError, FinetuneError, RunFolderError
 from .features import device_for, features, kept_features
 from .files import replacing
 from .folder import NEIGHBOURS, RECIPE, SPLITS
@@ -222,6 +222,15 @@ def trained_on(folder: Path) -> tuple[Examples, np.ndarray, list[str]]:
         )
     gone = len(train) - len(rows)
     return examples, rows, [f"{gone} of {len(train)} training pictures are not there any more."] if gone else []
+
+
+def learned_from(run: Path) -> Examples | None:
+    """The training part of a run, by what it is listed as; None where that cannot be known any more."""
+    try:
+        examples, rows, _ = trained_on(run if (run / RECIPE).is_file() else run.parent)
+    except FinetuneError:
+        return None
+    return examples.take(rows)
 
 
 def _examples(among: Any, words: Mapping[str, Any]) -> tuple[Examples, list[str]]:

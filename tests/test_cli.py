@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 import finetune as ft
 from finetune import cli
+from finetune.data.splits import read_splits
 from tests.made import KINDS, QUICK_WORDS
 
 FIT = (
@@ -367,3 +369,18 @@ def test_predict_and_evaluate_draw_a_bar_on_a_terminal(probed, textures, capsys,
         printed = capsys.readouterr()
         assert "reading pictures" in printed.err and told in printed.err
         json.loads(printed.out)
+
+
+def test_evaluate_tells_how_many_examples_the_model_learned_from(probed, textures, tmp_path, capsys):
+    assert cli.call(["evaluate", str(probed.folder), str(textures), "--accelerator", "cpu"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    train = (read_splits(probed.folder / "splits.csv")["split"] == "train").sum()
+    every = len(list(textures.rglob("*.png")))
+    assert f"{train} of {every} examples of test are files that the model learned from" in told
+    rest = tmp_path / "new"
+    for number, file in enumerate(sorted(textures.rglob("*.png"))):
+        target = rest / file.parent.name / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(file).rotate(90).save(target)
+    assert "learned_from" not in probed.evaluate(rest, accelerator="cpu")
+    assert probed.evaluate(textures, accelerator="cpu")["learned_from"] == {"test": train}

@@ -23,8 +23,9 @@ def classes_table(classes: Mapping[str, Mapping[str, Any]], part: str) -> Table:
     """The figures of each class with their intervals, the rarest last."""
     title = f"Each class against the rest, on {part}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for name in ("class", "support", *CLASS_FIGURES):
-        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    table.add_column("class", overflow="fold")
+    for name in ("support", *CLASS_FIGURES):
+        table.add_column(name, justify="right", no_wrap=True)
     ordered = sorted(classes.items(), key=lambda item: -item[1]["support"])
     for name, figures in ordered[:MOST_SHOWN]:
         table.add_row(Text(name), str(figures["support"]), *(_with_ends(figures[key]) for key in CLASS_FIGURES))
@@ -49,7 +50,12 @@ def told_lines(metrics: Mapping[str, Any], primary: str) -> list[str]:
         primary: The metric to quote.
     """
     lines = []
-    for part in measured_parts(metrics):
+    for part, figures in measured_parts(metrics).items():
+        if (again := metrics.get("learned_from", {}).get(part, 0)) and part != "train":
+            lines.append(
+                f"{again} of {figures[primary]['n']} examples of {part} are files that the model learned from: these "
+                "figures say little of new pictures. What it had not seen when it was made is in its report.md."
+            )
         lines += _of_baselines(metrics, part, primary) + _of_undefined(metrics, part)
         lines += [*levels_lines(metrics.get("levels", {}).get(part, []), part), *_of_decisions(metrics, part)]
     if (worst := metrics.get("worst_slice")) is not None:
