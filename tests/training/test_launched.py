@@ -146,16 +146,9 @@ def test_an_error_is_told_once_and_ends_all(tmp_path, textures):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("words", "kind"),
-    [
-        ("--method lp-ft --epochs 2", "features"),
-        ("--method gradual --epochs 1 --norms frozen --augment none", "activations"),
-    ],
-)
-def test_what_is_computed_once_is_shared_and_the_same(tmp_path, textures, monkeypatch, words, kind):
-    """Features of the probe, and activations below the last stages; spawned ranks leave them to the first process."""
-    words = words.split()
+def test_what_is_computed_once_is_shared_and_the_same(tmp_path, textures, monkeypatch):
+    """Features of the probe, which spawned ranks leave to the first process; activations: tests/test_crew.py."""
+    words = ["--method", "lp-ft", "--epochs", "2"]
     for name in ("launched", "spawned"):
         monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / f"{name}-cache"))
         if name == "launched":
@@ -169,7 +162,7 @@ def test_what_is_computed_once_is_shared_and_the_same(tmp_path, textures, monkey
         told, _ = run.communicate(timeout=900)
         assert run.returncode == 0, told
     same(tmp_path / "launched", tmp_path / "spawned")
-    kept = [sorted((tmp_path / f"{name}-cache").glob(f"{kind}/*.npy")) for name in ("launched", "spawned")]
+    kept = [sorted((tmp_path / f"{name}-cache").glob("features/*.npy")) for name in ("launched", "spawned")]
     assert kept[0] and [file.read_bytes() for file in kept[0]] == [file.read_bytes() for file in kept[1]]
 
 
@@ -183,7 +176,8 @@ def _kill(run: subprocess.Popen) -> None:
     for pid in (run.pid, *_children(run)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    run.communicate()
+    run.wait()
+    run.stdout.close()
 
 
 def _wait_for(run: subprocess.Popen, pattern: Path) -> None:
