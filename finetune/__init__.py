@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .report.channels import strongest as strongest
     from .report.deconvnet import traced_back as traced_back
     from .report.explained import signal_picture as signal_picture
+    from .report.explained import signal_square as signal_square
     from .report.figures import Panel as Panel
     from .report.figures import Plot as Plot
     from .report.figures import draw_plots as draw_plots
@@ -132,6 +133,7 @@ _PLACES = {
     "run_phases": "training.phases",
     "run_study": "study",
     "signal_picture": "report.explained",
+    "signal_square": "report.explained",
     "strongest": "report.channels",
     "traced_back": "report.deconvnet",
     "tune": "tune",

@@ -18,7 +18,7 @@ from .features import device_for, ready
 from .models.network import Network
 from .report.channels import channel_maps, channel_peaks, strongest
 from .report.deconvnet import traced_back
-from .report.explained import draw_channel, overlaid, shown_picture, signal_picture
+from .report.explained import draw_channel, overlaid, shown_picture, signal_picture, signal_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Channel:
         Raises:
             FinetuneError: The file cannot be written.
         """
-        what = {"deconvnet": "the deconvnet's trace of the strongest place alone: grey where nothing leads to it",
+        what = {"deconvnet": "the deconvnet's trace of the strongest place alone, cut to what it sees",
                 "its own map": "where the channel answers, as the network has no deconvnet"}[self.traced]  # fmt: skip
         return draw_channel(
             Path(file), self.shown, self.traces, self.peaks,
@@ -122,11 +122,14 @@ def _looked_at(
     for _, inputs, _ in stream(examples, network.spec, batch_size=1, indices=rows):
         picture = shown_picture(inputs[0].numpy())
         pixels = network.normalised(inputs.to(device))
-        shown.append(picture)
         try:
-            traces.append(signal_picture(traced_back(network.body, pixels, layer, channel)[0].cpu().numpy()))
+            signal = traced_back(network.body, pixels, layer, channel)[0].cpu().numpy()
+            square = signal_square(signal)
+            shown.append(picture[square])
+            traces.append(signal_picture(signal[:, *square]))
         except ConfigError:
             traced = "its own map"
+            shown.append(picture)
             found = channel_maps(network.body, layer, pixels)[0, channel].float().clamp_min(0).cpu().numpy()
             traces.append(overlaid(picture, found / (found.max() or 1.0)))
     return shown, traces, traced

@@ -50,6 +50,26 @@ def signal_picture(signal: np.ndarray) -> np.ndarray:
     return np.clip(127.5 + 127.5 * array / reach, 0, 255).astype(np.uint8)
 
 
+def signal_square(signal: np.ndarray, *, least: int = 32) -> tuple[slice, slice]:
+    """The square of a picture, as rows and columns, in which a signal is: what a unit of a lower layer can see.
+
+    Args:
+        signal: (C, H, W); where it is 0 throughout, the square is the largest in the middle.
+        least: Its shortest side in pixels; it is never larger than the picture.
+    """
+    height, width = signal.shape[1:]
+    lines, columns = np.nonzero(np.abs(signal).max(axis=0))
+    if not len(lines):
+        lines, columns = np.array([0, height - 1]), np.array([0, width - 1])
+    side = min(max(np.ptp(lines) + 1, np.ptp(columns) + 1, least), height, width)
+
+    def span(places: np.ndarray, size: int) -> slice:
+        first = int(np.clip((places.min() + places.max() + 1 - side) // 2, 0, size - side))
+        return slice(first, first + int(side))
+
+    return span(lines, height), span(columns, width)
+
+
 def overlaid(pixels: np.ndarray, found: np.ndarray, *, signed: bool = False) -> np.ndarray:
     """A picture in grey with a map over it: warm where it is high, and where it is signed cold where it is low.
 

@@ -11,7 +11,9 @@ Data:
     Expected: a folder of pictures, however deep; the more there are the more the strongest nine tell.
     A Study that fits nothing: devices, resume, `predict` and `evaluate` have nothing to do here.
 Expect:
-    Generated data: of three textures the nine strongest of a channel are drawn, traced back and occluded.
+    Real data: of 200 ImageNet pictures, one a class, the nine that channel 373 of SqueezeNet's features.10 answers to
+    most are 8 dogs and a bear, .889 (.518 to .997); baseline: 23 of the 200 are dogs, .115 (.074 to .168). One channel
+    of three that stand out most; what it is for was seen afterwards, by eye.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from PIL import Image
 
 import finetune as ft
 
-from .looking import prepared
+from .looking import prepared, traced
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Torchvision's layers, from the second convolution to the last one, after their ReLU.
@@ -84,18 +86,19 @@ def visualize(
             metrics["layers"][layer] = {channel: [[files[n].name, value] for value, n in nine]
                                         for channel, nine in found.items()}  # fmt: skip
             for channel, nine in found.items():
-                rows.append([ft.Panel(picture=seen[n][0], title=f"{layer}, channel {channel}" if at == 1 else "")
-                             for at, (_, n) in enumerate(nine)])  # fmt: skip
-                rows.append([ft.Panel(picture=traced(network.body, seen[n][1], layer, channel)) for _, n in nine])
+                parts = [traced(network.body, *seen[n], layer, channel) for _, n in nine]
+                rows.append([ft.Panel(picture=part, title=f"{layer}, channel {channel}" if at == 1 else "")
+                             for at, (part, _) in enumerate(parts)])  # fmt: skip
+                rows.append([ft.Panel(picture=trace) for _, trace in parts])
             channel, nine = next(iter(found.items()))
             shown, pixels = seen[nine[0][1]]
             fall = ft.occlusion(lambda many, layer=layer, channel=channel:
                                 ft.channel_peaks(network.body, layer, many)[:, channel],
                                 pixels, window=window, stride=stride)[0]  # fmt: skip
             metrics["layers"][layer]["largest fall"] = float(fall.max() / max(nine[0][0], 1e-12))
+            trace = ft.signal_picture(ft.traced_back(network.body, pixels, layer, channel)[0].numpy())
             falls.append([ft.Panel(picture=shown, title=f"{layer}, channel {channel}"),
-                          ft.Panel(picture=traced(network.body, pixels, layer, channel),
-                                   title="deconvnet: what it answers to"),
+                          ft.Panel(picture=trace, title="deconvnet: what it answers to"),
                           ft.Panel(picture=fall, title="how far its answer falls under the square", colours="magma",
                                    low=0, high=float(np.max(fall)))])  # fmt: skip
         note = f"{backbone}, weights: {Path(weights).name}; {len(files)} pictures"
@@ -105,11 +108,6 @@ def visualize(
         return metrics
 
     return ft.Study(compare=compare)
-
-
-def traced(body: Any, pixels: torch.Tensor, layer: str, channel: int) -> np.ndarray:
-    """What in a picture a channel answers to, as a picture."""
-    return ft.signal_picture(ft.traced_back(body, pixels, layer, channel)[0].numpy())
 
 
 def sample(folder: Path, seed: int) -> None:
