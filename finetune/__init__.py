@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from .report.figures import draw_plots as draw_plots
     from .report.figures import draw_sheet as draw_sheet
     from .shipped import load_recipe as load_recipe
+    from .similarity import neighbours as neighbours
+    from .similarity import retrieval as retrieval
     from .study import Studied as Studied
     from .study import Study as Study
     from .study import run_study as run_study
@@ -121,11 +123,13 @@ _PLACES = {
     "list_methods": "training.methods",
     "load": "model",
     "load_recipe": "shipped",
+    "neighbours": "similarity",
     "occlusion": "report.attributed",
     "param_groups": "training.rates",
     "rank": "rank",
     "read_image": "data.readers",
     "read_recipe": "recipe",
+    "retrieval": "similarity",
     "run_phases": "training.phases",
     "run_study": "study",
     "signal_picture": "report.explained",

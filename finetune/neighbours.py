@@ -177,7 +177,8 @@ def known_index(
         beside = beside and beside / "train"
     else:
         examples, notes = _examples(among, words or {})
-        name = printable(str(among)) if isinstance(among, str | Path) else f"a {type(among).__name__} in memory"
+        source = among.source if isinstance(among, Data) else among
+        name = printable(str(source)) if isinstance(source, str | Path) else f"a {type(source).__name__} in memory"
         place = hashlib.sha256("\0".join(examples.table["source"]).encode()).hexdigest()[:12]
         beside = beside / f"among-{place}" if beside and examples.arrays is None else None
     index = index_of(network, examples, beside=beside, known=known, batch_size=batch_size, device=device,

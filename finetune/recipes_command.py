@@ -14,7 +14,6 @@ from .stdout import print_json, print_text
 ACTIONS = ("list", "table", "show", "copy")
 # What the lecture shows and no recipe does yet: a row each in the table until one does.
 PLANNED = {
-    "visual_similarity": "The shop for lamps: what looks like this",
     "transaction_text": "Knopka: ledger entries",
     "essay_scoring": "Essays marked by a machine (ASAP)",
     "translation": "Translators",

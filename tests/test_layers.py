@@ -150,7 +150,7 @@ def test_every_room_has_its_rule():
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "foretold", "plan_command",
             "evaluate_command", "compare_command", "explain_command", "study", "run_command", "recipes_command",
-            "report_command", "neighbours_command", "predict_command"}  # fmt: skip
+            "report_command", "neighbours_command", "predict_command", "similarity"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -163,7 +163,7 @@ def test_nobody_below_the_front_door_imports_it():
     top = {"check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run", "estimator", "lightning",
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
            "evaluate_command", "compare_command", "explain_command", "training_part", "foreseen", "plan_command",
-           "study", "run_command", "recipes_command", "begin", "report_command", "neighbours_command",
+           "study", "run_command", "recipes_command", "begin", "report_command", "neighbours_command", "similarity",
            "predict_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}

@@ -25,6 +25,7 @@ QUICK: dict[str, list[str]] = {
     "large_batch": ["--backbone", "timm/resnet10t", "--input-size", "32", "--epochs", "1", "--accelerator", "cpu",
                     "--workers", "0"],
     "kernels": [],
+    "visual_similarity": ["--backbone", "finetune/lenet5", "--weights", "none", "--queries", "2"],
     "learning_rules": [],
     **{name: ["--epochs", "1", *_ON_CPU] for name in ("mnist_mlp", "lenet5", "elastic_mnist")},
     "visualize": [*_TINY_VGG, "--layers", "features.3", "--channels", "2", "--window", "24"],
