@@ -63,8 +63,13 @@ def opened(names: Sequence[str], folder: Path) -> list[Any]:
     if "mlflow" in names:
         from lightning.pytorch.loggers import MLFlowLogger
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI", f"file:{place.absolute() / 'mlruns'}")
-        made.append(MLFlowLogger(experiment_name="finetune", run_name=folder.name, tracking_uri=uri))
+        place.mkdir(parents=True, exist_ok=True)
+        # A folder of files is what MLflow itself refuses since its third version.
+        own = f"sqlite:///{(place / 'mlflow.db').absolute().as_posix()}"
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        at = None if uri else (place / "artifacts").absolute().as_uri()
+        made.append(MLFlowLogger(experiment_name="finetune", run_name=folder.name, tracking_uri=uri or own,
+                                 artifact_location=at))  # fmt: skip
     return made
 
 

@@ -15,7 +15,7 @@ import torch
 import finetune as ft
 import finetune.training.loggers as loggers
 from finetune.errors import ConfigError
-from finetune.training.loggers import chosen
+from finetune.training.loggers import chosen, opened
 from finetune.training.metered import COLUMNS, EVERY, Metered
 from finetune.training.phase import Phase
 from finetune.training.transfer import transfer
@@ -161,3 +161,15 @@ def test_tensorboard_gets_an_event_file(tmp_path, textures):
     run(tmp_path, textures, epochs=1, log=("tensorboard",))
     (events,) = (tmp_path / "logs" / "tensorboard").glob("events.*")
     assert b"all/gradient_norm" in events.read_bytes() and not (tmp_path / "steps.csv").exists()
+
+
+def test_mlflow_keeps_its_figures_in_a_database_of_the_run_unless_a_server_is_named(tmp_path, monkeypatch):
+    """Its folders of files are refused by MLflow itself since version 3."""
+    monkeypatch.setattr("lightning.pytorch.loggers.MLFlowLogger", lambda **words: words)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (words,) = opened(("mlflow",), tmp_path)
+    assert words["tracking_uri"] == f"sqlite:///{(tmp_path / 'logs' / 'mlflow.db').as_posix()}"
+    assert words["artifact_location"] == (tmp_path / "logs" / "artifacts").as_uri() and (tmp_path / "logs").is_dir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    (words,) = opened(("mlflow",), tmp_path)
+    assert (words["tracking_uri"], words["artifact_location"]) == ("http://server", None)
