@@ -14,7 +14,7 @@ import numpy as np
 from ..tasks import resample
 from ..tasks.base import Task
 from ..tasks.decisions import Decisions
-from .intervals import Measured, spread
+from .intervals import Measured, Rest, spread
 from .judged import Seen
 
 
@@ -59,7 +59,7 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
     inside = (_scores(task, seen.answer, seen.target) <= limit).astype(np.float64)
     told: dict[str, Any] = {"asked": decisions.coverage, "limit": decisions.limit}
     # Without a limit everything is inside, of necessity.
-    every = {"coverage": np.ones(n, bool)} if np.isfinite(limit) else {}
+    every: dict[str, Rest] = {"coverage": (np.ones(n, bool), 1)} if np.isfinite(limit) else {}
     if task.labels.kind == "number":
         figures: Measured = spread({"coverage": float(inside.mean())}, lambda c: {"coverage": resample.mean(inside, c)},
                                    n, groups=seen.groups, seed=seed, rests=every)  # fmt: skip
@@ -77,6 +77,6 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
             "abstained": resample.mean((~alone).astype(np.float64), counts),
             "accuracy": resample.share(right, alone, counts),
         },
-        n, groups=seen.groups, seed=seed, rests={**every, "abstained": np.ones(n, bool), "accuracy": alone},
+        n, groups=seen.groups, seed=seed, rests={**every, "abstained": (np.ones(n, bool), 1), "accuracy": (alone, 1)},
     )  # fmt: skip
     return {**told, **figures}

@@ -13,6 +13,9 @@ from ..tasks.base import Task
 Measured = dict[str, dict[str, float | int | None]]
 """A metric's name to its value, low and high ends, and the number of examples."""
 
+Rest = tuple[np.ndarray, int]
+"""(n,) bool, the examples that a figure rests on, and of how many such parts it is the mean."""
+
 SAME = 1e-12
 """Within which two figures are the same."""
 
@@ -55,14 +58,20 @@ def measure(
                   rests=_rests(task, answer, target, values))  # fmt: skip
 
 
-def _rests(task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The examples that each figure rests on: all, or those of the smallest class or the fewest without a label."""
+def _rests(task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[str]) -> dict[str, Rest]:
+    """What each figure rests on: all examples, or the smallest class, one of those that a mean is over."""
     positive = task.against_rest(answer, target).positive
-    sides = [side for column in positive.T for side in (column, ~column) if not column.all() and column.any()]
+    columns = [column for column in positive.T if not column.all() and column.any()]
     every = np.ones(len(target), bool)
-    smallest = min(sides, key=np.sum, default=every)
-    shares = [name for name in names if task.labels.kind != "number" and name not in ("log_loss", "brier")]
-    return {name: every if name in ("accuracy", "top_5") else smallest for name in shares}
+    smallest = min((side for column in columns for side in (column, ~column)), key=np.sum, default=every)
+    found = {}
+    for name in names:
+        if task.labels.kind == "number" or name in ("log_loss", "brier"):
+            continue  # no shares
+        # Of two classes there is one ranking, and kappa has no mean over classes.
+        one = name == "kappa" or (name in ("auroc", "auprc") and task.labels.kind == "class" and len(columns) == 2)
+        found[name] = (every, 1) if name in ("accuracy", "top_5") else (smallest, 1 if one else max(1, len(columns)))
+    return found
 
 
 def spread(
@@ -74,14 +83,14 @@ def spread(
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    rests: Mapping[str, np.ndarray] | None = None,
+    rests: Mapping[str, Rest] | None = None,
 ) -> Measured:
     """Figures with their bootstrap intervals.
 
     Without a single error all resamples are alike, and their percentiles would say that nothing can go wrong. A share
     of 1 or 0 then has the interval of Clopper and Pearson 1934 for as many units as it rests on, (1 - level) / 2 to the
-    power of 1 / units: .884 to 1 of 30. That is exact for a share of the units, and stands in for the rest (auroc, f1,
-    kappa), of the smallest class.
+    power of 1 / units: .884 to 1 of 30. That is exact for a share of the units. A mean over K classes is least sure of
+    the smallest one, which is a Kth of it; for what is no share (auroc, f1, kappa) the same stands in.
 
     Args:
         values: Each figure by its name.
@@ -92,7 +101,7 @@ def spread(
         resamples: How many resamples are drawn.
         level: The share of resamples inside the interval, in (0, 1).
         seed: Seeds the drawing.
-        rests: (n,) bool of the figures that are such shares: the examples that each rests on.
+        rests: What each figure that is such a share rests on.
     """
     unit = units(groups, n)
     if not unit.any():
@@ -103,8 +112,8 @@ def spread(
             drawn[name].append(scores)
     tail = (1 - level) / 2
     found = {name: _entry(value, np.concatenate(drawn[name]), tail, n) for name, value in values.items()}
-    for name, mask in (rests or {}).items():
-        bound = tail ** (1 / max(1, len(np.unique(unit[mask]))))
+    for name, (mask, of) in (rests or {}).items():
+        bound = 1 - (1 - tail ** (1 / max(1, len(np.unique(unit[mask]))))) / of
         one = found[name]
         # Sums may end a last bit beside 1.
         if one["low"] is not None and one["high"] is not None and one["high"] - one["low"] < SAME:

@@ -111,7 +111,7 @@ def answering(decisions: Decisions, seen: Seen, *, seed: int = 0) -> dict[str, A
         }
 
     figures = spread(values, drawn, len(kept), groups=seen.groups, seed=seed,
-                     rests={"coverage": np.ones(len(kept), bool), "precision": kept})  # fmt: skip
+                     rests={"coverage": (np.ones(len(kept), bool), 1), "precision": (kept, 1)})  # fmt: skip
     return {"asked": decisions.asked, "threshold": decisions.answered, **figures}
 
 
@@ -150,7 +150,7 @@ def operating(
                 "precision": resample.share(true & given, given, counts),
             }
 
-        figures = spread(values, drawn, len(true), groups=seen.groups, seed=seed,
-                         rests={"sensitivity": true, "specificity": ~true, "precision": given})  # fmt: skip
+        rests = {"sensitivity": (true, 1), "specificity": (~true, 1), "precision": (given, 1)}
+        figures = spread(values, drawn, len(true), groups=seen.groups, seed=seed, rests=rests)
         told[name] = {"asked": asked, "threshold": limit, **figures}
     return told

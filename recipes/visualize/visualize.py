@@ -11,9 +11,9 @@ Data:
     Expected: a folder of pictures, however deep; the more there are the more the strongest nine tell.
     A Study that fits nothing: devices, resume, `predict` and `evaluate` have nothing to do here.
 Expect:
-    Real data: of 200 ImageNet pictures, one a class, the nine that channel 373 of SqueezeNet's features.10 answers to
-    most are 8 dogs and a bear, .889 (.518 to .997); baseline: 23 of the 200 are dogs, .115 (.074 to .168). One channel
-    of three that stand out most; what it is for was seen afterwards, by eye.
+    Real data: of ImageNet pictures, n = 200, one a class, the nine that channel 373 of SqueezeNet's features.10 answers
+    to most are 8 dogs and a bear, .889 (.518 to .997); baseline: 23 of the 200 are dogs, .115 (.074 to .168). One
+    channel of three that stand out most; what it is for was seen afterwards, by eye.
 """
 
 from __future__ import annotations

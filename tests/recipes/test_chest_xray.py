@@ -34,7 +34,7 @@ def test_medmnist_s_archive_runs_with_its_own_division_and_finds_its_bars(tmp_pa
     parts = pd.read_csv(out / "splits.csv")["split"].value_counts().to_dict()
     assert parts == {"train": 60, "validation": 24, "test": 24}
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["test"]["auroc"]["low"] > 0.9
+    assert metrics["test"]["auroc"]["value"] > 0.99 and metrics["test"]["auroc"]["low"] > 0.8
     rows = pd.read_csv(out / "predictions.csv", keep_default_na=False)
     rows = rows[rows["part"] == "test"]
     true = [["|".join(np.array(model.classes)[row.astype(bool)])] for row in arrays["test_labels"]]

@@ -97,8 +97,10 @@ def test_without_an_error_the_interval_is_that_of_clopper_and_pearson(right):
     accuracy = figures["accuracy"]
     np.testing.assert_allclose([accuracy["low"], accuracy["high"]], [exact.low, exact.high], atol=1e-12)
     half = binomtest(15 if right else 0, 15).proportion_ci(0.95, "exact")
-    for name in ("balanced_accuracy", "auroc"):  # of the smaller class
-        np.testing.assert_allclose([figures[name]["low"], figures[name]["high"]], [half.low, half.high], atol=1e-12)
+    auroc, balanced = figures["auroc"], figures["balanced_accuracy"]  # of one class, and of one of two
+    np.testing.assert_allclose([auroc["low"], auroc["high"]], [half.low, half.high], atol=1e-12)
+    width = balanced["high"] - balanced["low"]
+    np.testing.assert_allclose([balanced["value"], width], [float(right), (half.high - half.low) / 2], atol=1e-12)
     assert abs(figures["log_loss"]["low"] - figures["log_loss"]["high"]) < 1e-12, "equally sure throughout; no share"
     # Ten pictures of each of three patients are three.
     grouped = measure(TASK, answer, target, groups=list(np.arange(30) // 10))["accuracy"]
