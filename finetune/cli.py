@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from .command_words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
 from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
 from .explain_command import explain_command
@@ -37,10 +38,6 @@ CHECK_WORDS = ("backbone", "backbone_arg", "weights", "in_chans", "mean", "std",
 RANK_WORDS = ("task", "monitor", *SOURCE_WORDS, "validation", "test", "order", "stretches", "gap", "copies", "seed")
 NOT_IN_TUNE = ("out", "overwrite", "resume", "time", "folds")  # its own, and what one validation part cannot judge
 NOT_IN_PLAN = ("recipe", "out", "overwrite", "resume")
-JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
-Accelerator = Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')]
-OwnRecipe = Annotated[str | None, typer.Option(metavar="FILE", help="The recipe file that holds the model's network.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -210,7 +207,7 @@ def _tune(
 
 
 def _evaluate(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     source: Annotated[str, typer.Argument(help="A folder of pictures, or a CSV, TSV or Parquet file.")],
     *,
     batch_size: BatchSize = 32,

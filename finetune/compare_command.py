@@ -6,20 +6,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from .command_words import JSON, Accelerator, BatchSize, RunFolder
 from .stdout import print_json, print_text, tell
 
 
 def compare_command(
-    first: Annotated[str, typer.Argument(help="A run folder.")],
+    first: RunFolder,
     second: Annotated[str, typer.Argument(help="The run folder that is compared with it.")],
     source: Annotated[str | None, typer.Argument(
         help="Examples to measure both on; without it, their recorded answers to the same part.")] = None,
     *,
     part: Annotated[Literal["test", "validation"], typer.Option(help="The part that both were measured on.")] = "test",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
-    accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
-    as_json: Annotated[bool, typer.Option(
-        "--json", help="Prints the result as JSON and nothing else on standard output.")] = False,
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
+    as_json: JSON = False,
     **words: Any,
 ) -> int:  # fmt: skip
     """Prints the difference of every metric."""

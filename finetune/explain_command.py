@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .command_words import Accelerator, RunFolder
 from .errors import ConfigError
 from .stdout import print_json, print_text, tell
 
@@ -27,7 +28,7 @@ SHOWN = 20
 
 
 def explain_command(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     inputs: Annotated[list[str] | None, typer.Argument(metavar="FILES...", help="Files, folders and globs.")] = None,
     *,
     method: Annotated[str | None, typer.Option(
@@ -48,7 +49,7 @@ def explain_command(
         "them leads to it; without N the channel that stands out most.")] = None,
     top: Annotated[int | None, typer.Option(help="How many pictures of a channel (default: 9).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures at a time (default: 8).")] = None,
-    accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
+    accelerator: Accelerator = "auto",
     out: Annotated[str, typer.Option(metavar="FOLDER", help="A new folder for the drawings and the record.")],
     as_json: Annotated[bool, typer.Option(
         "--json", help="Prints the record as JSON and nothing else on standard output.")] = False,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .crew import Progress
-from .data.addresses import printable
+from .data.addresses import is_remote, printable
 from .data.bare import bare_pictures
 from .data.examples import Examples, read_examples
 from .data.folders import walk
+from .data.hub_sets import is_hub_set
 from .data.options import Data
 from .data.splits import read_splits
 from .errors import ConfigError, DataError, FinetuneError, RunFolderError
@@ -226,9 +227,13 @@ def trained_on(folder: Path) -> tuple[Examples, np.ndarray, list[str]]:
 
 
 def learned_from(run: Path) -> Examples | None:
-    """The training part of a run, by what it is listed as; None where that cannot be known any more."""
+    """The training part of a run as it is listed; None where that cannot be known here, or only by a download."""
+    folder = run if (run / RECIPE).is_file() else run.parent
     try:
-        examples, rows, _ = trained_on(run if (run / RECIPE).is_file() else run.parent)
+        data = read_recipe(folder).data
+        if is_hub_set(data.source) or is_remote(data.source) or is_remote(data.root):
+            return None
+        examples, rows, _ = trained_on(folder)
     except FinetuneError:
         return None
     return examples.take(rows)

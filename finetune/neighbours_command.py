@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from .command_words import JSON, Accelerator, BatchSize, RunFolder
 from .stdout import print_json, print_text, tell
 
 
 def neighbours_command(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     query: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Files, folders and globs.")],
     *,
     among: Annotated[str | None, typer.Option(
@@ -19,10 +20,9 @@ def neighbours_command(
     k: Annotated[int, typer.Option("--k", help="How many neighbours of each.")] = 9,
     out: Annotated[str | None, typer.Option(
         metavar="FOLDER", help="For neighbours.csv, neighbours.json and the sheet neighbours.png.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
-    accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
-    as_json: Annotated[bool, typer.Option(
-        "--json", help="Prints the result as JSON and nothing else on standard output.")] = False,
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
+    as_json: JSON = False,
     **words: Any,
 ) -> int:  # fmt: skip
     """Prints the nearest known pictures of each; 1 where some of the pictures could not be read."""

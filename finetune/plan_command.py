@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from .command_words import JSON
 from .recipe import read_recipe, recipe_from
 from .stdout import print_json, print_text
 from .words import parsed
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 LINK = Annotated[str | None, typer.Option(
     metavar="10Gb|12GB", help="The slowest link between two devices, in bits (b) or bytes (B) a second.")]  # fmt: skip
-JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 
 
 def plan_command(

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from .command_words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
 from .stdout import heard, print_json, tell
 from .words import shares
 
 
 def predict_command(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     inputs: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files, folders and globs.")],
     *,
     out: Annotated[str | None, typer.Option(help="The CSV file to write; without it the table is printed.")] = None,
@@ -20,12 +21,10 @@ def predict_command(
     neighbours: Annotated[int, typer.Option(
         metavar="K", help="Tells the K nearest training pictures beside each answer, and how many of them agree.")] = 0,
     level: Annotated[int | None, typer.Option(help="Answers with the nodes of this level of the taxonomy.")] = None,
-    recipe: Annotated[str | None, typer.Option(
-        metavar="FILE", help="The recipe file that holds the model's network.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
-    accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
-    as_json: Annotated[bool, typer.Option(
-        "--json", help="Prints the result as JSON and nothing else on standard output.")] = False,
+    recipe: OwnRecipe = None,
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
+    as_json: JSON = False,
 ) -> int:  # fmt: skip
     """Prints or writes the answers; 1 where some of the pictures could not be read."""
     from rich.console import Console

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from .command_words import JSON, Accelerator, BatchSize
 from .errors import ConfigError, nearest
 from .stdout import print_json, print_text
 
 LICENSE = Annotated[str | None, typer.Option(
     "--license", metavar="permissive|NAME,...",
     help="Leaves out weights that are published under another licence, or under none that is stated.")]  # fmt: skip
-JSON = Annotated[bool, typer.Option("--json", help="Prints the result as JSON and nothing else on standard output.")]
 
 
 def rank_command(
@@ -26,8 +26,8 @@ def rank_command(
         "(default: eleven well-known ones).")] = None,
     license: LICENSE = None,
     most: Annotated[int, typer.Option(help="Ranks on about so many examples at most.")] = 2000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
-    accelerator: Annotated[str, typer.Option(help='Where to compute: "auto", "cpu", "gpu", ...')] = "auto",
+    batch_size: BatchSize = 32,
+    accelerator: Accelerator = "auto",
     out: Annotated[str | None, typer.Option(metavar="FILE", help="A .json or .csv file for the ranking.")] = None,
     as_json: JSON = False,
     **words: Any,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from .command_words import RunFolder
 from .stdout import print_text
 
 
-def report_command(run: Annotated[str, typer.Argument(help="A run folder.")]) -> int:
+def report_command(run: RunFolder) -> int:
     """Writes report.html and model/README.md of a run folder and prints where the page is."""
     from .run_report import write_pages
 

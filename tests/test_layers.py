@@ -146,7 +146,8 @@ def test_rooms_import_one_way(name):
 
 def test_every_room_has_its_rule():
     # At the top: they may know everybody.
-    free = {"__init__", "__main__", "check", "check_command", "cli", "demo", "fit", "folds", "gather", "record", "run",
+    free = {"__init__", "__main__", "check", "check_command", "cli", "command_words", "demo", "fit", "folds",
+            "gather", "record", "run",
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "foretold", "plan_command",
             "evaluate_command", "compare_command", "explain_command", "study", "run_command", "recipes_command",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from finetune import cli
 from finetune.data.splits import read_splits
 from finetune.errors import ConfigError, DataError, RunFolderError
 from finetune.folder import check_out
-from finetune.neighbours import find_neighbours
+from finetune.neighbours import find_neighbours, learned_from
 from tests.made import class_folders, table, texture
 
 
@@ -177,3 +178,14 @@ def test_a_run_with_an_index_is_still_nothing_but_a_run(copied, textures):
     copied.neighbours(textures / "rings" / "0.png")
     assert (copied.folder / "neighbours" / "train.safetensors").exists()
     check_out(copied.folder, overwrite=True)
+
+
+def test_what_a_model_learned_from_is_not_fetched_from_elsewhere_to_tell(probed, textures, tmp_path, monkeypatch):
+    assert len(learned_from(probed.folder)) > 0
+    run = shutil.copytree(probed.folder, tmp_path / "run")
+    recipe = json.loads((run / "recipe.json").read_text())
+    monkeypatch.setattr(sys.modules["finetune.neighbours"], "read_examples", None)  # whoever lists a source now fails
+    for source in ("hf://someone/pets", "https://example.org/pets.csv"):
+        recipe["recipe"]["data"]["source"] = source
+        (run / "recipe.json").write_text(json.dumps(recipe))
+        assert learned_from(run) is None

@@ -25,16 +25,16 @@ def chestmnist(path, *, counts=(60, 24, 24), labels=3):
 
 
 def test_medmnist_s_archive_runs_with_its_own_division_and_finds_its_bars(tmp_path, capsys):
-    arrays = chestmnist(tmp_path / "chestmnist.npz")
+    arrays = chestmnist(tmp_path / "chestmnist.npz", counts=(60, 24, 60))
     out = tmp_path / "run"
     words = [*QUICK_WORDS, "--copies", "exact", "--out", str(out)]
     assert cli.call(["run", "chest_xray", str(tmp_path / "chestmnist.npz"), *words]) == 0
     model = ft.load(out)
     assert model.task.labels.kind == "labels" and len(model.classes) == 3
     parts = pd.read_csv(out / "splits.csv")["split"].value_counts().to_dict()
-    assert parts == {"train": 60, "validation": 24, "test": 24}
+    assert parts == {"train": 60, "validation": 24, "test": 60}
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["test"]["auroc"]["value"] > 0.99 and metrics["test"]["auroc"]["low"] > 0.8
+    assert metrics["test"]["auroc"]["low"] > 0.9
     rows = pd.read_csv(out / "predictions.csv", keep_default_na=False)
     rows = rows[rows["part"] == "test"]
     true = [["|".join(np.array(model.classes)[row.astype(bool)])] for row in arrays["test_labels"]]
