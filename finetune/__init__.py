@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .estimator import ImageClassifier as ImageClassifier
     from .estimator import ImageRegressor as ImageRegressor
     from .explanation import Explanation as Explanation
+    from .export.exported import Exported as Exported
     from .fit import evaluate as evaluate
     from .fit import explain as explain
     from .fit import fit as fit
@@ -83,6 +84,7 @@ _PLACES = {
     "Data": "data.options",
     "DataError": "errors",
     "Explanation": "explanation",
+    "Exported": "export.exported",
     "Finding": "data.findings",
     "FinetuneError": "errors",
     "ImageClassifier": "estimator",

@@ -15,6 +15,7 @@ from .command_words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
 from .compare_command import compare_command
 from .errors import FinetuneError, StoppedError
 from .explain_command import explain_command
+from .export_command import export_command
 from .fit import fit as fit_function
 from .folder import kept_folder
 from .neighbours_command import neighbours_command
@@ -301,6 +302,7 @@ _command(
 _command(_evaluate, _options_of(fit_function, (*SOURCE_WORDS, "by")), "evaluate",
          "Measures a model on examples whose answers are known.")  # fmt: skip
 _command(explain_command, [], "explain", "Draws where in pictures the answers come from.")
+_command(export_command, [], "export", "Writes a model as one graph for other runtimes: ONNX or torch.export.")
 _command(compare_command, _options_of(fit_function, SOURCE_WORDS), "compare",
          "Says whether a run is better than another, metric by metric on the same examples.")  # fmt: skip
 _command(neighbours_command, _options_of(fit_function, [word for word in SOURCE_WORDS if word != "on_corrupt"]),

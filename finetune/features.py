@@ -35,7 +35,7 @@ Also = Callable[[int, np.ndarray], None]
 Between = Callable[[np.ndarray, torch.Tensor], None]
 """Is called with the rows of a batch and their features, on the device where logits are made of them."""
 
-FORMAT = 3
+FORMAT = 4
 """Counts up when reading, resizing or arithmetic changes, so that old features are not taken for new ones."""
 
 KEPT_BYTES = 10 * 2**30

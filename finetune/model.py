@@ -29,6 +29,7 @@ from .tasks.decisions import Decisions, checked_prior
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .export.exported import Exported
     from .neighbours import Neighbours
 
 
@@ -138,7 +139,7 @@ class Model:
             parts answers under their names. "learned_from" is how many of a part are files of the training part. What
             else there is, is in docs/evaluation.md.
         """
-        from .neighbours import learned_from
+        from .run_examples import learned_from
 
         if out is not None:
             check_free(Path(out))
@@ -244,6 +245,34 @@ class Model:
         """
         return strongest_on(self.network, as_examples(inputs), layer, channel, top=top, batch_size=batch_size,
                             accelerator=accelerator, progress=progress)  # fmt: skip
+
+    def export(
+        self, out: str | Path, *, format: str = "onnx", prior: Mapping[str, float] | None = None, inputs: Any = None
+    ) -> Exported:
+        """Writes the model as one graph for other runtimes, from pictures as they are decoded to its decisions.
+
+        Args:
+            out: A new folder for the graph and export.json, which says what it takes and tells.
+            format: "onnx", or "torch" for a program of torch.export.
+            prior: How frequent some classes are where the graph will be used, as for `predict`.
+            inputs: Real pictures, as for `predict`, of which graph and model must say the same; by default 32 of those
+                that the run held out.
+
+        Raises:
+            ConfigError: An unknown format, a package that is missing, or a prior that cannot be; before any file is
+                read.
+            DataError: No picture to compare on.
+            FinetuneError: The network cannot be made a graph, or the graph does not say what the model says; then
+                nothing is written.
+            RunFolderError: The folder is in the way; or the run does not say which pictures it held out.
+        """
+        from .export.exported import check_asked, export_network, pictures_of
+
+        asked = check_asked(format, out)
+        if prior:
+            checked_prior(self.task, prior, self.decisions.priors)
+        examples = pictures_of(self.folder) if inputs is None else as_examples(inputs)
+        return export_network(self.network, self.task, self.decisions, examples, out, format=asked, prior=prior)
 
     @property
     def target(self) -> str:

@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .crew import Progress
-from .data.addresses import is_remote, printable
+from .data.addresses import printable
 from .data.bare import bare_pictures
 from .data.examples import Examples, read_examples
 from .data.folders import walk
-from .data.hub_sets import is_hub_set
 from .data.options import Data
-from .data.splits import read_splits
-from .errors import ConfigError, DataError, FinetuneError, RunFolderError
+from .errors import ConfigError, DataError, RunFolderError
 from .features import device_for, features, kept_features
 from .files import replacing
-from .folder import NEIGHBOURS, RECIPE, SPLITS
+from .folder import NEIGHBOURS, RECIPE
 from .index import Index, index_of, vectors_of
 from .models.network import Network
 from .nearby import Query, nearest_to
 from .predict import as_examples, write_table
-from .recipe import read_recipe
+from .run_examples import run_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +168,8 @@ def known_index(
     beside = folder / NEIGHBOURS if (folder / RECIPE).is_file() else None
     known = None
     if among is None:
-        examples, rows, notes = trained_on(folder)
+        instead = "Name pictures to search among: among=..., or --among FOLDER."
+        examples, rows, notes = run_part(folder, instead=instead)
         name = "the training part"
         # A run computed features of all its examples; where its backbone stayed, they are those of this model.
         whole = kept_features(network, examples)
@@ -193,50 +192,6 @@ def known_index(
             f"{len(index.errors)} of {len(examples)} pictures cannot be read and were left out: {file}, {why}."
         )
     return index, name, notes
-
-
-def trained_on(folder: Path) -> tuple[Examples, np.ndarray, list[str]]:
-    """All examples of a run, the rows of its training part as splits.csv has it, and notes.
-
-    Raises:
-        DataError: They are not there any more, or were in memory.
-        RunFolderError: It is no run folder.
-    """
-    if not (folder / RECIPE).is_file() or not (folder / SPLITS).is_file():
-        raise RunFolderError(
-            f"{folder} does not say what the model learned from: {RECIPE} and {SPLITS} are expected there. Name "
-            "pictures to search among: --among FOLDER."
-        )
-    data = read_recipe(folder).data
-    if isinstance(data.source, Mapping):
-        raise DataError(
-            f"The model learned from pictures in memory (a {data.source.get('in_memory', 'source')}), which are not "
-            "kept. Name pictures to search among: among=..., or --among FOLDER."
-        )
-    recorded = read_splits(folder / SPLITS)
-    train = set(recorded["source"][recorded["split"] == "train"])
-    examples = read_examples(data, for_training=False)
-    rows = np.flatnonzero([name in train for name in examples.table["id"]])
-    if not len(rows):
-        raise DataError(
-            f"None of the {len(train)} training pictures that {folder / SPLITS} names is in "
-            f"{printable(str(data.source))} any more. Name pictures to search among: --among FOLDER."
-        )
-    gone = len(train) - len(rows)
-    return examples, rows, [f"{gone} of {len(train)} training pictures are not there any more."] if gone else []
-
-
-def learned_from(run: Path) -> Examples | None:
-    """The training part of a run as it is listed; None where that cannot be known here, or only by a download."""
-    folder = run if (run / RECIPE).is_file() else run.parent
-    try:
-        data = read_recipe(folder).data
-        if is_hub_set(data.source) or is_remote(data.source) or is_remote(data.root):
-            return None
-        examples, rows, _ = trained_on(folder)
-    except FinetuneError:
-        return None
-    return examples.take(rows)
 
 
 def _examples(among: Any, words: Mapping[str, Any]) -> tuple[Examples, list[str]]:

@@ -74,13 +74,17 @@ ROOMS = {
     "run_report": {"folder", "report"},
     "worst": {"data", "folder", "index", "models", "near_answers", "report", "tasks"},
     "index": {"data", "features", "models"},
-    "neighbours": {"data", "nearby", "features", "folder", "index", "models", "neighbours_sheet", "predict", "recipe"},
+    "neighbours": {
+        *("data", "nearby", "features", "folder", "index", "models", "neighbours_sheet", "predict", "run_examples"),
+    },
+    "run_examples": {"data", "folder", "recipe"},
+    "export": {"data", "folder", "models", "predict", "run_examples", "tasks"},
     "nearby": {"data", "index"},
     "near_answers": {"data", "nearby", "features", "index", "models", "neighbours"},
     "neighbours_sheet": {"nearby", "data", "neighbours", "report"},
     "model": {
         *("data", "near_answers", "neighbours", "models", "tasks", "features", "predict", "predictions"),
-        *("evaluate", "saved", "folder", "explain", "explanation", "channel"),
+        *("evaluate", "saved", "folder", "explain", "explanation", "channel", "export", "run_examples"),
     },
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},
@@ -151,7 +155,7 @@ def test_every_room_has_its_rule():
             "estimator", "lightning", "search", "trials", "tune", "tune_command", "words", "candidates", "rank",
             "rank_command", "training_part", "resume", "ranks", "begin", "foreseen", "foretold", "plan_command",
             "evaluate_command", "compare_command", "explain_command", "study", "run_command", "recipes_command",
-            "report_command", "neighbours_command", "predict_command", "similarity"}  # fmt: skip
+            "report_command", "neighbours_command", "predict_command", "similarity", "export_command"}  # fmt: skip
     assert {room(name) for name in SOURCES} <= ROOMS.keys() | free
 
 
@@ -165,7 +169,7 @@ def test_nobody_below_the_front_door_imports_it():
            "trials", "tune", "tune_command", "__main__", "candidates", "rank", "rank_command",
            "evaluate_command", "compare_command", "explain_command", "training_part", "foreseen", "plan_command",
            "study", "run_command", "recipes_command", "begin", "report_command", "neighbours_command", "similarity",
-           "predict_command"}  # fmt: skip
+           "predict_command", "export_command"}  # fmt: skip
     wrong = {name: ours(name) & top for name in SOURCES if name not in top}
     assert not {name for name, found in wrong.items() if found}
 

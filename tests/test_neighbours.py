@@ -17,7 +17,8 @@ from finetune import cli
 from finetune.data.splits import read_splits
 from finetune.errors import ConfigError, DataError, RunFolderError
 from finetune.folder import check_out
-from finetune.neighbours import find_neighbours, learned_from
+from finetune.neighbours import find_neighbours
+from finetune.run_examples import learned_from
 from tests.made import class_folders, table, texture
 
 

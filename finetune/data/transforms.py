@@ -14,6 +14,7 @@ from ..errors import ConfigError, nearest
 from ..types import ImageSpec
 from .draws import draw
 from .kernels import quick_resize
+from .placing import place
 from .policies import ENGINES, Policy, policy
 
 EvalTransform = Callable[[np.ndarray], np.ndarray]
@@ -36,12 +37,22 @@ def resize(
         return picture
     wide = size[::-1]
     if picture.dtype == np.uint8 and picture.shape[2] == 3:
-        return np.asarray(Image.fromarray(picture).resize(wide, KERNELS[kernel], box))
+        return np.asarray(_resized(Image.fromarray(picture), wide, kernel, box))
     # One channel at a time: PIL knows no picture of 6 channels, and weighs 4 as if the last were transparency.
     planes = [Image.fromarray(np.ascontiguousarray(picture[..., c])) for c in range(picture.shape[2])]
-    resized = np.stack([np.asarray(plane.resize(wide, KERNELS[kernel], box)) for plane in planes], axis=-1)
+    resized = np.stack([np.asarray(_resized(plane, wide, kernel, box)) for plane in planes], axis=-1)
     # A bicubic kernel overshoots at edges; PIL clips 8 bits by itself.
     return resized if picture.dtype == np.uint8 else np.clip(resized, 0, 1)
+
+
+def _resized(
+    image: Image.Image, size: tuple[int, int], kernel: str, box: tuple[float, float, float, float] | None
+) -> Image.Image:
+    if box is not None:
+        return image.resize(size, KERNELS[kernel], box)
+    # First across, then down. Asked for both at once, Pillow 13 takes the shorter way, which rounds otherwise: pixels
+    # would depend on its version.
+    return image.resize((size[0], image.height), KERNELS[kernel]).resize(size, KERNELS[kernel])
 
 
 def eval_transform(spec: ImageSpec) -> EvalTransform:
@@ -56,43 +67,35 @@ def eval_transform(spec: ImageSpec) -> EvalTransform:
     Returns:
         A function from (H, W, C) to (h, w, C) of the same type.
     """
-    height, width = spec.resized
 
     def transform(picture: np.ndarray) -> np.ndarray:
-        old_height, old_width = picture.shape[:2]
-        ratios = old_height / height, old_width / width
-        if spec.crop_mode == "squish":
-            new = spec.resized
-        elif spec.crop_mode == "crop" and height == width:
-            # int() for the longer side and round() for the crop, as torchvision does: half a pixel is seen in the
-            # features.
-            short = min(old_height, old_width)
-            new = (int(height * old_height / short), int(height * old_width / short))
-        else:
-            ratio = max(ratios) if spec.crop_mode == "pad" else min(ratios)
-            new = (max(round(old_height / ratio), 1), max(round(old_width / ratio), 1))
-        return _central(_surrounded(resize(picture, new, spec.interpolation), spec.size, spec.mean), spec.size)
+        new, start = place(spec, *picture.shape[:2])
+        return _window(resize(picture, new, spec.interpolation), start, spec.size, spec.mean)
 
     return transform
 
 
-def _central(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    top, left = (round((old - new) / 2) for old, new in zip(picture.shape, size, strict=False))
-    return picture[top : top + size[0], left : left + size[1]]
+def _window(
+    picture: np.ndarray, start: tuple[int, int], size: tuple[int, int], mean: tuple[float, ...]
+) -> np.ndarray:  # fmt: skip
+    """A window on the picture and, where it reaches beyond, on the mean colour."""
+    (top, left), (height, width) = start, size
+    seen = picture[max(top, 0) : top + height, max(left, 0) : left + width]
+    if seen.shape[:2] == size:
+        return seen
+    canvas = np.empty((*size, picture.shape[2]), picture.dtype)
+    canvas[:] = np.round(255 * np.array(mean)) if picture.dtype == np.uint8 else mean
+    canvas[max(-top, 0) :, max(-left, 0) :][: seen.shape[0], : seen.shape[1]] = seen
+    return canvas
 
 
 def _surrounded(picture: np.ndarray, size: tuple[int, int], mean: tuple[float, ...]) -> np.ndarray:
     """The picture in the middle of a canvas of at least this size, in the mean colour."""
-    height, width, channels = picture.shape
+    height, width = picture.shape[:2]
     canvas = max(height, size[0]), max(width, size[1])
     if canvas == (height, width):
         return picture
-    colour = np.array(mean)
-    surrounded = np.empty((*canvas, channels), picture.dtype)
-    surrounded[:] = np.round(255 * colour) if picture.dtype == np.uint8 else colour
-    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
-    surrounded[top : top + height, left : left + width] = picture
-    return surrounded
+    return _window(picture, (-((canvas[0] - height) // 2), -((canvas[1] - width) // 2)), canvas, mean)
 
 
 def shrink_to(spec: ImageSpec, name: str) -> int | None:

@@ -60,18 +60,28 @@ class Decisions:
         Raises:
             ConfigError: Names that are no classes, or shares that cannot be.
         """
+        factor = self.factors(task, prior)
+        if task.labels.kind == "labels":
+            return np.asarray(answer * factor / (answer * factor + 1 - answer))
+        weighed = answer * factor
+        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+
+    def factors(self, task: Task, prior: Mapping[str, float]) -> np.ndarray:
+        """(K,) what the odds of each class or label are multiplied by at another prior.
+
+        Raises:
+            ConfigError: As `at_prior`.
+        """
         names = task.labels.names
         checked_prior(task, prior, self.priors)
         old = np.array([self.priors[name] for name in names])
         if task.labels.kind == "labels":
             new = np.array([prior.get(name, self.priors[name]) for name in names])
-            odds = (new / (1 - new)) / (old / (1 - old))
-            return np.asarray(answer * odds / (answer * odds + 1 - answer))
+            return np.asarray((new / (1 - new)) / (old / (1 - old)))
         rest = [k for k, name in enumerate(names) if name not in prior]
         new = np.array([prior.get(name, 0.0) for name in names])
         new[rest] = (1 - new.sum()) * old[rest] / old[rest].sum() if rest else 0.0
-        weighed = answer * (new / old)
-        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+        return np.asarray(new / old)
 
     def name(self, task: Task, answer: np.ndarray, shown: np.ndarray | None = None) -> list[str | float]:
         """The answer of each example in words, by the thresholds where there are any.
