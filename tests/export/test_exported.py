@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from finetune.cli import call
 from finetune.errors import ConfigError, DataError, FinetuneError, RunFolderError
 from finetune.export import exported, graph
 from finetune.files import sha256
+from tests.made import QUICK
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,23 @@ def test_a_real_model_with_all_its_decisions_is_the_same_in_both_formats(shared_
             assert found.facts["compared"]["pictures"] == 32
             assert found.facts["compared"]["largest_difference"] < 1e-4
             assert ("set" in found.facts["outputs"]) == (prior is None)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["number", "labels", "tree", "folds"])
+def test_a_model_of_any_kind_is_exported_with_all_that_it_tells(textures, tmp_path, kind):
+    files = sorted(textures.rglob("*.png"))
+    names = [file.parent.name for file in files]
+    number = [10 * len(name) + k / 7 for k, name in enumerate(names)]
+    targets = {"number": number, "labels": [f"{name};{'odd' if k % 2 else 'even'}" for k, name in enumerate(names)]}
+    table = pd.DataFrame({"picture": files, "what": targets.get(kind, names)})
+    words = {
+        "number": {"coverage": 0.9}, "labels": {"delimiter": ";", "operate": "rings:sensitivity>=0.9"},
+        "tree": {"taxonomy": {"lines": {"stripes": None, "checks": None}, "rings": None}}, "folds": {"folds": 3},
+    }[kind]  # fmt: skip
+    model = ft.fit(table, image="picture", target="what", **QUICK, **words, out=tmp_path / "run")
+    found = model.export(tmp_path / "x", format="onnx", inputs=files[::3])
+    expected = {"number": ["value", "low", "high"], "labels": ["probabilities", "labels"],
+                "tree": ["probabilities", "label", "nodes"], "folds": ["probabilities", "label"]}[kind]  # fmt: skip
+    assert list(found.facts["outputs"]) == expected
+    assert found.facts["compared"]["pictures"] == 12
