@@ -111,7 +111,8 @@ def compared(
         # The columns are path, label, one a class, and what decisions add.
         columns = [name for name in table.columns[1:-1] if name not in words]
         known = np.array([ours[name] for name in columns], np.float64)
-        gap = np.abs(known - numbers)[np.isfinite(known)].max(initial=0.0)
+        other = known != numbers  # ends of an interval may be infinite
+        gap = np.abs(known[other] - numbers[other]).max(initial=0.0)
         largest = max(largest, float(gap) / (task.labels.scale if task.labels.kind == "number" else 1.0))
         if any(ours[name] != word for name, word in words.items()):
             differing.append(str(asked.table["source"].iloc[row]))
