@@ -92,7 +92,7 @@ def fit(
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
     mirror_target: Literal["keep", "negate"] | None = None,
-    sampler: Literal["shuffle", "balanced", "sqrt"] | None = None,
+    sampler: str | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
     views: int | None = None,
@@ -212,7 +212,8 @@ def fit(
             or "documents" [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
-        sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
+        sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency, "m-per-class"
+            puts 4 pictures of each class into a step, "8-per-class" 8 [shuffle].
         mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0.4 in lp-ft, else 0].
         cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
         views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].

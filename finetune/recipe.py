@@ -65,7 +65,7 @@ class Recipe:
                 f"{self.data.kind!r}. Leave one of them out."
             )
         if self.task is not None:
-            if self.task.balances and self.plan.sampler != "shuffle":
+            if self.task.balances and self.plan.sampler not in ("auto", "shuffle"):
                 wrong.append(
                     f'{self.task.balances} and sampler="{self.plan.sampler}" both make up for the frequency of a '
                     "class, which would be done twice. Expected one of them."

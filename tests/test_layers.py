@@ -17,7 +17,8 @@ SOURCES = {
 LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()) for name in SOURCES}
 
 VALUES = (
-    *("data.steps", "data.policies", "data.options", "data.trees", "models.options", "tasks.options", "training.plan"),
+    *("data.steps", "data.policies", "data.sampling"),
+    *("data.options", "data.trees", "models.options", "tasks.options", "training.plan"),
     *("training.phase", "training.methods", "training.faults", "training.clock", "training.defaults"),
     *(
         "recipe",

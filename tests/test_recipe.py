@@ -67,7 +67,7 @@ plans = st.builds(
     augment_engine=st.sampled_from(["albumentations", "torchvision"]),
 ) | st.builds(
     Plan, method=st.sampled_from(["auto", "full", "lp-ft", "lora"]), mixup=shares, cutmix=shares,
-    sampler=st.sampled_from(["shuffle", "balanced", "sqrt"]),
+    sampler=st.sampled_from(["auto", "shuffle", "balanced", "sqrt", "m-per-class"]),
 )  # fmt: skip
 recipes = st.builds(Recipe, data=sources, model=backbones, task=tasks, plan=plans)
 
