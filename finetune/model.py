@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .channel import Channel, strongest_on
 from .crew import Progress
 from .data.options import Data
+from .embedded import points_table, refuse_points
 from .errors import ConfigError, RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
 from .explain import explain_on
@@ -25,6 +26,7 @@ from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
 from .tasks.decisions import Decisions, checked_prior
+from .tasks.embed import EmbedTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,7 @@ class Model:
             where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
             high; of one that operates at a precision of all answers, abstained. With `neighbours` also neighbours
             (files, nearest first) and neighbour_labels, joined by "; ", and agreeing: the share of them that has the
-            label that was answered.
+            label that was answered. Of a model of the task embed the point is told: path, embedding_0 and so on, error.
 
         Raises:
             ConfigError: A prior of no class, or one that cannot be; a level that there is not, or one together with
@@ -96,6 +98,8 @@ class Model:
         """
         from .near_answers import COLUMNS, Overheard, with_neighbours
 
+        if prior or neighbours or level is not None:
+            refuse_points(self.task, "predict with a prior, a level or neighbours")
         if prior:
             checked_prior(self.task, prior, self.decisions.priors)
         if neighbours < 0:
@@ -109,6 +113,8 @@ class Model:
             self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress,
             between=heard if neighbours else None,
         )  # fmt: skip
+        if isinstance(self.task, EmbedTask):
+            return points_table(examples, found.answer, found.rows, found.errors)
         if not neighbours:
             return as_decided(self.task, examples, found, self.decisions, prior=prior, level=level)
         table = as_decided(self.task, examples, found, self.decisions, prior=prior, own=(*OWN, *COLUMNS))
@@ -213,6 +219,7 @@ class Model:
             DataError: As `predict`.
             RunFolderError: The folder is in the way, or cannot be written.
         """
+        refuse_points(self.task, "explain")
         if out is not None:
             check_out(out)
         found = explain_on(

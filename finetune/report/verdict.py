@@ -88,9 +88,10 @@ def _gain(facts: RunFacts) -> list[Point]:
     figure = found["figures"].get(primary)
     if not figure or figure["value"] is None or figure["low"] is None:
         return []
+    against = found.get("over", "the frozen probe")
     sure = figure["low"] > 0 or figure["high"] < 0
     better = (figure["value"] > 0) == (primary not in ("log_loss", "rmse", "mae"))
-    told = f"Fine-tuning changed {primary.replace('_', ' ')} by {figure['value']:+.4f} against the frozen probe"
+    told = f"Fine-tuning changed {primary.replace('_', ' ')} by {figure['value']:+.4f} against {against}"
     ends = f" (95 % interval {figure['low']:+.4f} to {figure['high']:+.4f}, {found['on']})"
     if sure:
         return [Point("fine" if better else "look", f"{told}{ends}.")]
