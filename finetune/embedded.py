@@ -13,7 +13,8 @@ from .data.examples import Examples
 from .data.looks import Looks
 from .errors import ConfigError
 from .report.intervals import Measured
-from .report.retrieval import ENOUGH_PRODUCTS, retrieval_figures
+from .report.limits import ENOUGH_PRODUCTS, retrieval_limits
+from .report.retrieval import retrieval_figures
 from .tasks.base import Task
 from .tasks.embed import EmbedTask
 from .tasks.retrieval import BLOCK, retrieval_scores
@@ -127,13 +128,7 @@ def told_points(metrics: Mapping[str, Any], primary: str) -> list[str]:
         metrics: As from `judge_points`.
         primary: The metric to quote.
     """
-    lines = []
-    for part, found in metrics["retrieval"].items():
-        if found["learned_from"]:
-            lines.append(
-                f"{found['learned_from']} of the {found['classes']} classes of {part} were learned from: how well new "
-                "ones are found is not told by them."
-            )
+    lines = retrieval_limits(metrics["retrieval"])
     if gain := metrics.get("gain"):
         figure = gain["figures"][primary]
         if figure["value"] is not None and figure["low"] is not None:

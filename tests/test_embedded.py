@@ -138,7 +138,8 @@ def test_the_page_and_the_card_call_it_what_it_is(embedded):
     assert "image-feature-extraction" in card and "image-classification" not in card
     assert "points of 16 numbers" in card
     page = (embedded.folder / "report.html").read_text()
-    assert "frozen" in page and "map at r" in page.lower()
+    assert "frozen" in page and "map at r" in page.lower() and "balanced accuracy" not in page
+    assert "The test part has 2 classes: its intervals are those of other pictures of these" in page
 
 
 def test_a_run_from_a_shell_prints_the_frozen_backbone_beside_it(shop, tmp_path, capsys):

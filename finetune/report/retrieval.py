@@ -10,10 +10,6 @@ import numpy as np
 from ..tasks import resample
 from .intervals import Measured, spread
 
-ENOUGH_PRODUCTS = 20
-"""Products from which on the interval draws them whole, since pictures of one product are not independent; fewer, drawn
-again and again, say little of their spread."""
-
 
 def retrieval_figures(
     scores: dict[str, np.ndarray], groups: Sequence[Any] | None, *, shares: bool = True, seed: int = 0
