@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 KINDS: dict[type, Kind] = {Classify: "class", Tag: "labels", Regress: "number", Embed: "class"}
 """What the targets of a task are."""
 
+SHARDING = ("fsdp", "deepspeed", "model_parallel")
+"""What the names of Lightning's strategies have in them that do not hold whole weights on each device."""
+
 
 def clashes(recipe: Recipe) -> list[str]:
     """A line for each thing that is wrong."""
@@ -74,6 +77,11 @@ def _of_embedding(recipe: Recipe) -> list[str]:
         wrong.append(
             f'loss="{task.loss}" compares pictures of one class within a step, and sampler="{plan.sampler}" may put '
             'none together. Expected sampler="m-per-class".'
+        )
+    if task.loss not in PAIR_LOSSES and any(word in plan.strategy for word in SHARDING):
+        wrong.append(
+            f'strategy="{plan.strategy}" holds a part of the weights on each device, and loss="{task.loss}" looks at '
+            'points of the classes that are parts of the head. Expected strategy="ddp", or loss="sup-con".'
         )
     if not wrong:
         from .tasks.embed import metric_losses

@@ -17,10 +17,15 @@ Data:
     products that are not those it is measured on: Stanford's lists, or 70, 15 and 15 % of the folders. Without it a
     Study that fits nothing, and of Stanford's lists the products for testing are searched.
 Expect:
-    Real data: ants and bees, a picture finds one of its own kind first (recall at 1) by MobileNet v2's features .937
-    (.912 to .960), by MAP@R .610 (.594 to .628), n = 396, no seed but that of the intervals, which draw pictures;
-    baseline: grey pixels .543 (.492 to .588) and .276 (.269 to .282). Two kinds are no products: of a shop expect
-    figures of its own.
+    Real data: CIFAR-10 in folders, MobileNet v2 at 96 pixels, learned from 4 classes and looked for among 4 others
+    (--learn --validation 0.2 --test 0.4 --input-size 96 --epochs 4): MAP@R .324 (.316 to .333), n = 1,200 pictures,
+    seed 0; baseline: .296 (.288 to .305) by frozen features, a paired difference of .028 (.024 to .032). Recall at 1
+    cannot be told apart: .735 (.710 to .758) and .744 (.718 to .768). Four classes say little of others.
+
+    Real data: ants and bees, frozen: recall at 1 .937 (.912 to .960), MAP@R .610 (.594 to .628), n = 396; baseline:
+    grey pixels .543 (.492 to .588) and .276 (.269 to .282). Learned from both kinds (128 pixels, 4 epochs, seed 0) and
+    looked for on validation, which chose the epoch, n = 153: MAP@R .632 (.595 to .667), baseline: .407 (.388 to .428)
+    by frozen features; recall at 1 .876 (.824 to .928) and .810 (.752 to .869). Known kinds are no new products.
 """
 
 from __future__ import annotations
@@ -39,18 +44,10 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def visual_similarity(
-    source: str,
-    *,
-    backbone: str = "timm/convnext_tiny.fb_in22k_ft_in1k",
-    weights: str = "default",
-    mean: float | None = None,
-    std: float | None = None,
-    kind: str | None = None,
-    query: str | None = None,
-    queries: int = 5,
-    k: int = 9,
-    learn: bool = False,
-) -> ft.Study:
+    source: str, *, backbone: str = "timm/convnext_tiny.fb_in22k_ft_in1k", weights: str = "default",
+    mean: float | None = None, std: float | None = None, kind: str | None = None, query: str | None = None,
+    queries: int = 5, k: int = 9, learn: bool = False,
+) -> ft.Study:  # fmt: skip
     """Finds the pictures nearest to some pictures by features, and measures how often they are of the same product.
 
     Args:

@@ -123,6 +123,7 @@ REFUSED = {
     "weights": ({"class_weight": "balanced"}, "Embed takes no class_weight"),
     "smoothing": ({"label_smoothing": 0.1}, "Embed takes no label_smoothing"),
     "pairs": ({"loss": "sup-con", "sampler": "shuffle"}, "may put none together"),
+    "shards": ({"strategy": "fsdp"}, 'Expected strategy="ddp"'),
     "order": ({"order": "row", "hold_out": "classes"}, "both say what is held out"),
 }
 
