@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .model import load as load
     from .models.backbones import list_backbones as list_backbones
     from .models.options import Backbone as Backbone
+    from .models.options import EmbeddingHead as EmbeddingHead
     from .models.options import LinearHead as LinearHead
     from .models.options import MLPHead as MLPHead
     from .rank import rank as rank
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .study import Study as Study
     from .study import run_study as run_study
     from .tasks.options import Classify as Classify
+    from .tasks.options import Embed as Embed
     from .tasks.options import Regress as Regress
     from .tasks.options import Tag as Tag
     from .training.freeze import frozen as frozen
@@ -83,6 +85,8 @@ _PLACES = {
     "ConfigError": "errors",
     "Data": "data.options",
     "DataError": "errors",
+    "Embed": "tasks.options",
+    "EmbeddingHead": "models.options",
     "Explanation": "explanation",
     "Exported": "export.exported",
     "Finding": "data.findings",

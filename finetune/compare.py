@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .data.options import Data
+from .embedded import refuse_points
 from .errors import DataError, RunFolderError, listing
 from .evaluate import examples_for
 from .folder import MODEL, read_json
@@ -111,6 +112,8 @@ def _task(folder: Path) -> Task:
 
 
 def _check_words(folders: tuple[Path, Path], tasks: list[Task]) -> None:
+    for task in tasks:
+        refuse_points(task, "compare")
     one, other = (task.labels for task in tasks)
     if (one.kind, one.names) != (other.kind, other.names):
         raise DataError(

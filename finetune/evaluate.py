@@ -16,6 +16,7 @@ from .data.looks import Looks
 from .data.options import Data
 from .data.readers import without_unreadable
 from .data.same_files import same_files
+from .embedded import Points, judge_points, told_points
 from .errors import DataError, RunFolderError
 from .folder import METRICS, PREDICTIONS
 from .models.network import Network
@@ -26,6 +27,7 @@ from .report.judged import Seen, judge
 from .report.slices import sliced
 from .tasks.base import Task
 from .tasks.decisions import Decisions
+from .tasks.embed import EmbedTask
 from .types import PARTS
 
 if TYPE_CHECKING:
@@ -88,6 +90,23 @@ def evaluate_on(
         notes += [note] if note else []
     parts = [part_of[row] for row in found.rows]
     counts = Counter(part_of[row] for row in found.rows if again[row])
+    again_told: Metrics = {"learned_from": dict(counts)} if counts else {}
+    looks = (
+        Looks.of(asked, in_chans=network.spec.in_chans)
+        if needs_looks(asked, data.by) or isinstance(task, EmbedTask)
+        else None
+    )
+    if isinstance(task, EmbedTask):
+        points = {
+            part: Points(
+                examples=asked.take(rows), answer=found.answer[rows], looks=looks.take(rows) if looks else None
+            )
+            for part in dict.fromkeys(parts)
+            if (rows := [i for i, name in enumerate(parts) if name == part])
+        }
+        metrics, table = judge_points(points, learned=task.labels.names, seed=seed)
+        notes += told_points(metrics, task.metrics[0])
+        return Evaluated(metrics=metrics | again_told, predictions=table, notes=tuple(notes))
     target = task.labels.encode(asked.targets)
     groups = list(asked.table["group"])
     seen, tables, places = {}, {}, {}
@@ -97,11 +116,10 @@ def evaluate_on(
         seen[part] = Seen(answer=found.answer[rows], target=target[rows], groups=own if any(own) else None)
         tables[part] = (asked.take(rows), decisions.calibrated(task, found.answer[rows]))
     even = {part: replace(one, answer=tables[part][1]) for part, one in seen.items()}
-    looks = Looks.of(asked, in_chans=network.spec.in_chans) if needs_looks(asked, data.by) else None
     columns = columns_of(asked, looks, data.by)
     return Evaluated(
         metrics=judge(task, even, seed=seed) | told_of(task, decisions, seen, even, seed=seed)
-        | sliced(task, even, columns, places, seed=seed) | ({"learned_from": dict(counts)} if counts else {}),
+        | sliced(task, even, columns, places, seed=seed) | again_told,
         predictions=as_predictions(task, tables, decisions), notes=tuple(notes),
     )  # fmt: skip
 
@@ -121,7 +139,8 @@ def examples_for(task: Task, data: Data) -> tuple[Examples, list[str], list[str]
             f"The targets of this source are of kind {examples.kind!r}; this model answers with {task.labels.kind!r}. "
             "Name the column that holds the right target with --target."
         )
-    task.labels.encode(examples.targets)  # unknown classes are refused before any picture is read
+    if not isinstance(task, EmbedTask):  # to which classes that nobody has seen are what it is for
+        task.labels.encode(examples.targets)  # unknown classes are refused before any picture is read
     given = {part: [i for i, s in enumerate(examples.table["split"]) if s == part] for part in PARTS}
     kept: dict[str, list[int]] = {part: rows for part, rows in given.items() if rows}
     if not kept:

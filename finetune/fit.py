@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .begin import begin
 from .data.options import Data
 from .recipe import Recipe
+from .tasks.options import Loss
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,9 +30,10 @@ def fit(
     std: float | Sequence[float] | None = None,
     input_size: int | None = None,
     crop: Literal["crop", "pad", "squish"] | None = None,
-    head: Literal["linear", "mlp"] | None = None,
+    head: Literal["linear", "mlp", "embedding"] | None = None,
     dropout: float | None = None,
     hidden: int | None = None,
+    embedding_size: int | None = None,
     method: Literal[
         "auto",
         "probe",
@@ -92,7 +94,7 @@ def fit(
     | None = None,
     augment_engine: Literal["albumentations", "torchvision"] | None = None,
     mirror_target: Literal["keep", "negate"] | None = None,
-    sampler: Literal["shuffle", "balanced", "sqrt"] | None = None,
+    sampler: str | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
     views: int | None = None,
@@ -102,12 +104,13 @@ def fit(
     compile: bool | None = None,
     grad_checkpointing: bool | None = None,
     monitor: str | None = None,
-    task: Literal["classify", "tag", "regress"] | None = None,
+    task: Literal["classify", "tag", "regress", "embed"] | None = None,
     class_weight: Literal["balanced", "sqrt"] | Mapping[str, float] | None = None,
     label_smoothing: float | None = None,
-    loss: Literal["cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber"]
-    | None = None,
+    loss: Loss | None = None,
     focal_gamma: float | None = None,
+    sharpness: float | None = None,
+    margin: float | None = None,
     scale: Sequence[str] | None = None,
     operate: str | None = None,
     coverage: float | None = None,
@@ -126,6 +129,7 @@ def fit(
     label_from: str | None = None,
     validation: float | None = None,
     test: float | None = None,
+    hold_out: Literal["auto", "pictures", "classes"] | None = None,
     on_corrupt: Literal["stop", "skip"] | None = None,
     order: str | None = None,
     stretches: int | None = None,
@@ -172,9 +176,10 @@ def fit(
         input_size: Overrides the side in pixels of the network's input.
         crop: What becomes of pictures that are not square: "crop" loses the rim, "pad" adds one, "squish" squeezes them
             [the weights' own].
-        head: "linear" or "mlp" [linear].
+        head: "linear", "mlp", or for embed "embedding" [linear].
         dropout: Share of the features that the head loses while training.
         hidden: Width of the "mlp" head [512].
+        embedding_size: How many numbers the "embedding" of a picture has [512].
         method: What moves when; "auto" is "lp-ft", "probe" for a handful of examples, "full" for random weights [auto].
         epochs: Length of the phases that move the backbone, in passes over the training pictures [3 to 10, fewer the
             more there are].
@@ -212,7 +217,8 @@ def fit(
             or "documents" [light; standard where lp-ft moves the backbone; documents where the target is a number].
         augment_engine: The library that varies the pictures; both draw the same [albumentations].
         mirror_target: "negate" changes the sign of a number whose picture is mirrored: a steering angle [keep].
-        sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency [shuffle].
+        sampler: "balanced" takes each class equally often, "sqrt" by the square root of its frequency, "m-per-class"
+            puts 4 pictures of each class into a step, "8-per-class" 8 [shuffle; for embed m-per-class].
         mixup: Alpha of mixup, which blends pictures and targets two by two; 0 for none [0.4 in lp-ft, else 0].
         cutmix: Alpha of cutmix, which lays a box of one picture over another; 0 for none [0].
         views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].
@@ -222,12 +228,15 @@ def fit(
             epoch of all, "last" with the last [interpolate].
         compile: Compiles the network for the steps on pictures.
         grad_checkpointing: Computes activations twice instead of keeping them: less memory, more time.
-        monitor: The metric on validation that chooses the best epoch [accuracy, auroc or rmse].
-        task: "classify", "tag" or "regress"; inferred from the targets where not given.
+        monitor: The metric on validation that chooses the best epoch [accuracy, auroc, rmse or map_at_r].
+        task: "classify", "tag" or "regress"; inferred from the targets where not given. "embed" finds what is alike.
         class_weight: "balanced", its square root "sqrt", or a mapping from class to weight.
         label_smoothing: Share of the target that is spread over all classes [0].
         loss: "logit-adjusted" and "balanced-softmax" are for classes, "focal" also for labels, "asymmetric" for labels
-            alone, "mse" and "huber" for a number [cross-entropy; mse for a number].
+            alone, "mse" and "huber" for a number, the last three for embed [cross-entropy; mse for a number;
+            normalised-softmax for embed].
+        sharpness: What cosines are multiplied by in a loss of embed [20, proxy-anchor 32, sup-con 10].
+        margin: How far the cosines of proxy-anchor must be on the right side [0.1].
         focal_gamma: Power of (1 - p) in the focal loss; 0 is cross-entropy [2].
         scale: The classes from the lowest to the highest, where they are levels: for kappa [whole numbers are].
         operate: A rate that one class, or every label, is answered at: "[CLASS:]sensitivity>=0.95", or specificity,
@@ -249,6 +258,7 @@ def fit(
         label_from: Regular expression that takes the label from the file name, "^(cat|dog)" say.
         validation: Share of the examples for validation, where no split is given [0.15].
         test: Share of the examples for the test part, where no split is given [0.15].
+        hold_out: Of what these parts are made: "pictures", or "classes" that are never trained [for embed classes].
         on_corrupt: "stop" with the list of pictures that cannot be read, or "skip" them and say how many [stop].
         order: Column of times or numbers, or "row": the earliest examples train, the latest are the test part.
         stretches: Cuts each sequence into so many stretches of neighbours in `order`, and deals those out.

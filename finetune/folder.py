@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,38 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             f"--overwrite replaces an earlier run and nothing else, but {folder} is not just that: {found}. "
             "Nothing was touched; choose another --out, or take away what is not the run's."
         )
+
+
+def packed(folder: Path) -> dict[str, bytes]:
+    """The files of a run by their names, without those of single epochs.
+
+    Raises:
+        RunFolderError: It is not there any more.
+    """
+    whole = (folder / MODEL).is_dir()
+    if not whole and not (folder / "finetune.json").is_file():
+        raise RunFolderError(f"The model cannot be pickled: its run folder {folder} is not there any more.")
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    # Of a run in folds the folds' models lie in `model/` too.
+    return {
+        name.as_posix(): path.read_bytes()
+        for name, path in files.items()
+        if not whole or name.parts[0] == MODEL or len(name.parts) == 1
+    }
+
+
+def unpacked(files: Mapping[str, bytes]) -> Path:
+    """The same files in a new temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="finetune-"))
+    try:
+        for name, content in files.items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 from .data.examples import read_examples
 from .data.splits import split_examples
 from .errors import ConfigError
-from .gather import decided, pretrained
+from .gather import decided, held_out, pretrained
 from .models.residual import zero_gammas
 from .recipe import Recipe, task_for
+from .tasks.options import Embed
 from .tasks.taxonomy import labels_for
 from .training.dry import Taken, dry_steps
 from .training.machine import Machine, accumulation, batches_an_epoch, scaling, seed_all
@@ -92,23 +93,23 @@ def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
     speed = None if link is None else link_speed(link)
     here = Machine.of(replace(recipe.plan, devices=1, num_nodes=1, batch_size=recipe.plan.batch, effective_batch=None))
     there = _there(recipe, here)
-    examples = read_examples(recipe.data)
+    examples = read_examples(recipe.data, new_classes=isinstance(recipe.task, Embed))
     options = task_for(recipe.task, examples.kind)
     plan, reasons = decided(replace(recipe, task=options), examples)
     plan = replace(plan, batch_size=plan.batch, precision=here.precision)
     names = labels_for(options, examples.kind, examples.targets)
     seed_all(plan.seed)
-    network = recipe.model.build(names.num_outputs)
+    task = options.build(names, examples.targets)
+    network = recipe.model.build(task.head_outputs)
     if plan.zero_gamma:
         zero_gammas(network)
     phases = plan.build(pretrained=pretrained(recipe), stages=[stage.name for stage in network.stages])
     splits = split_examples(
         examples, validation=recipe.data.validation, test=recipe.data.test, seed=plan.seed,
         carve=any(phase.on == "pictures" for phase in phases), order=recipe.data.order,
-        stretches=recipe.data.stretches, gap=recipe.data.gap,
+        stretches=recipe.data.stretches, gap=recipe.data.gap, hold_out=held_out(recipe.data, options),
     )  # fmt: skip
     count, targets = len(splits.indices("train")), names.encode(examples.targets)
-    task = options.build(names, examples.targets)
     rows = plan_rows(network, phases, plan, there, count)
     with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
         around = Surroundings(folder=Path(folder), machine=here)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from .recipe import Recipe, TaskOptions, task_for
 from .report.printed import Talk
 from .saved import versions
 from .tasks.base import Task
+from .tasks.options import Embed
 from .tasks.taxonomy import labels_for, told_merged
 from .training.crew import crew_of
 from .training.defaults import Facts, decide
@@ -95,7 +97,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     # Before anything slow, so that a run which is killed can go on; with the task, once that is known, again.
     write_recipe(folder, replace(recipe, plan=machine.recorded(recipe.plan)), machine)
     # The examples, as a table; no picture is opened yet.
-    examples = read_examples(recipe.data)
+    examples = read_examples(recipe.data, new_classes=isinstance(recipe.task, Embed))
     check_columns(examples, recipe.data.by)
     options = task_for(recipe.task, examples.kind)
     asked = replace(recipe, task=options, plan=machine.recorded(recipe.plan))
@@ -111,7 +113,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
 
     # The network, with a fresh head as wide as the labels.
     seed_all(recipe.plan.seed)
-    network = recipe.model.build(names.num_outputs)
+    network = recipe.model.build(task.head_outputs)
     if plan.zero_gamma:
         zero_gammas(network)
     phases = plan.build(pretrained=pretrained(recipe), stages=[stage.name for stage in network.stages])
@@ -205,7 +207,15 @@ def decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
     parts = list(examples.table["split"])
     given = sum(part == "train" for part in parts) / len(parts)
     share = 1 - 1 / data.folds if data.folds else given or 1 - data.validation - data.test
-    return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=pretrained(recipe)))
+    return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=pretrained(recipe),
+                                 embeds=isinstance(recipe.task, Embed)))  # fmt: skip
+
+
+def held_out(data: Data, options: TaskOptions) -> Literal["pictures", "classes", "classes if enough"]:
+    """What the parts that are not learned from are made of, as `split_examples` takes it."""
+    if data.hold_out != "auto":
+        return data.hold_out
+    return "classes if enough" if isinstance(options, Embed) and data.order is None else "pictures"
 
 
 def pretrained(recipe: Recipe) -> bool:
@@ -235,7 +245,8 @@ def _read_all(
     known = None
     onlooker = Onlooker(examples, in_chans=network.spec.in_chans) if recipe.data.copies != "ignore" else None
     with talk.bar("reading pictures", len(examples)) as moved:
-        if any(phase.on == "features" for phase in phases):
+        if any(phase.on == "features" for phase in phases) or isinstance(recipe.task, Embed):
+            # Of an embedding they are what the frozen backbone makes of it, beside which it is judged.
             known = features(network, examples, batch_size=recipe.plan.batch, progress=moved,
                              device=device_for(machine.accelerator), also=onlooker, crew=crew_of(machine))  # fmt: skip
             errors = known.errors

@@ -17,9 +17,14 @@ from .data.addresses import printable
 from .data.examples import Examples
 from .features import Values, features, key, pooled
 from .files import replacing, sha256, write_tensors
+from .models.heads import Embedding
 from .models.network import Network
+from .models.weights import fingerprint
 
 FORMAT = 1
+
+AT_ONCE = 4096
+"""Features that a head makes points of at a time."""
 
 ALIKE = 0.9999
 """The cosine from which two pictures may be one: their pixels are compared. The same pixels in another batch, or by
@@ -51,6 +56,25 @@ def vectors_of(values: np.ndarray) -> np.ndarray:
     return np.asarray(flat / np.where(length > 0, length, 1))
 
 
+def compared(network: Network, values: np.ndarray) -> np.ndarray:
+    """What pictures are compared by: (n, D) float32 of length 1, from the features of a network.
+
+    They are the features themselves, or the points that a head makes of them which has learned to.
+
+    Args:
+        network: Whose they are.
+        values: (n, ...) features.
+    """
+    if not isinstance(network.head, Embedding):
+        return vectors_of(values)
+    weight, found = network.head.projection.weight, []
+    with torch.no_grad():
+        for start in range(0, len(values), AT_ONCE):
+            some = torch.tensor(values[start : start + AT_ONCE]).to(weight)  # a copy: kept features cannot be written
+            found.append(network.head(some.flatten(1)).float().cpu().numpy())
+    return np.concatenate(found) if found else np.zeros((0, len(weight)), np.float32)
+
+
 def index_of(
     network: Network, examples: Examples, *, beside: Path | None = None, known: Values | None = None,
     batch_size: int = 32, device: torch.device | None = None, progress: Progress | None = None,
@@ -67,13 +91,14 @@ def index_of(
         device: Where to compute.
         progress: Is told of each batch, or of everything at once.
     """
-    name = key(network, examples) if beside is not None else None
+    learned = [fingerprint(network.head.kept_state())] if isinstance(network.head, Embedding) else []
+    name = key(network, examples, *learned) if beside is not None else None
     if beside is not None and name is not None and (kept := _read(beside, name)) is not None:
         if progress is not None:
             progress(len(examples))
         return _index(examples, *kept)
     values = known or features(network, examples, batch_size=batch_size, device=device, progress=progress)
-    found = vectors_of(values.values) if len(values.rows) else np.zeros((0, 0), np.float32)
+    found = compared(network, values.values) if len(values.rows) else np.zeros((0, 0), np.float32)
     if beside is not None and name is not None:
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time the next time
             _write(beside, name, examples, found, values)

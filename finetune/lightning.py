@@ -23,6 +23,7 @@ from .recipe import Recipe
 from .report.printed import Talk
 from .run import divide, lesson_of
 from .tasks.base import Task
+from .tasks.options import Embed
 from .training.alone import LoneLearner
 from .training.freeze import learning_stages
 from .training.machine import Machine
@@ -135,11 +136,11 @@ def lightning_module(recipe: Recipe, data: PictureData | None = None) -> LoneLea
 
     A Trainer fits once, so one phase on pictures is what there may be: "full"; and "lp-ft", "l2-sp", "surgical",
     "bias-norm" and "distill", whose probe is fitted here already, so that the module starts from its head. "auto" is
-    "lp-ft", or "full" for random weights. What does not learn is frozen, normalisation keeps its statistics, and where
-    the recipe averages weights (`ema`), the average is validated and is in place at the end: the module names the
-    callbacks for it itself. Devices, precision and length are the Trainer's; rates run over its length. It has no
-    further parts of `ft.fit`: no choice among epochs (that is a ModelCheckpoint's), and no settling between the
-    probe and what moved.
+    "lp-ft", or "full" for random weights and for the task embed. What does not learn is frozen, normalisation keeps its
+    statistics, and where the recipe averages weights (`ema`), the average is validated and is in place at the end: the
+    module names the callbacks for it itself. Devices, precision and length are the Trainer's; rates run over its
+    length. It has no further parts of `ft.fit`: no choice among epochs (that is a ModelCheckpoint's), and no settling
+    between the probe and what moved.
 
     Args:
         recipe: The examples, the network, the task and the plan.
@@ -173,7 +174,8 @@ def _prepare(recipe: Recipe) -> _Prepared:
     """Reads and divides the examples; all that can be refused before is."""
     plan, pretrained = recipe.plan, recipe.model.weights != "none" or recipe.model.module is not None
     if plan.method == "auto" and not plan.phases and not plan.stage and not plan.teacher:
-        plan = replace(plan, method="lp-ft" if pretrained else "full")
+        probes = pretrained and not isinstance(recipe.task, Embed)
+        plan = replace(plan, method="lp-ft" if probes else "full")
     if recipe.data.folds is not None:
         raise ConfigError("folds are several runs, and a Trainer fits once. Expected ft.fit, or no folds.")
     # Stages are known with the network; that there are two below the head is enough to count phases.

@@ -11,7 +11,9 @@ import numpy as np
 from .baselines import baselines
 from .data.columns import LOOKED_AT, columns_of
 from .data.looks import Looks
+from .embedded import Points, judge_points, told_points
 from .gain import beside, gain
+from .index import vectors_of
 from .models.network import Network
 from .predictions import as_predictions
 from .recipe import TaskOptions
@@ -22,7 +24,7 @@ from .report.slices import sliced
 from .report.told import told_lines
 from .tasks.base import Task
 from .tasks.decisions import Decisions, assumed_priors
-from .tasks.options import Regress, Tag
+from .tasks.embed import EmbedTask
 from .training.transfer import Lesson, Outcome
 
 if TYPE_CHECKING:
@@ -66,11 +68,12 @@ def judge_run(
         probe: (n, K) answers of the frozen probe to a part, where there was one and the model is another.
         seed: Seeds the intervals.
     """
+    if isinstance(task, EmbedTask):
+        return _judged_points(task, lesson, answers, looks, seed)
     raw = {part: _seen(lesson, rows, answer) for part, (rows, answer) in answers.items()}
     decided = decide(
         task, raw, seed=seed,
-        operate=None if isinstance(options, Regress) else options.operate,
-        coverage=None if isinstance(options, Tag) else options.coverage,
+        operate=getattr(options, "operate", None), coverage=getattr(options, "coverage", None),
         priors=assumed_priors(task, lesson.target[lesson.train], sampler=sampler),
     )  # fmt: skip
     metrics = judge(task, decided.parts, seed=seed) | told_of(
@@ -131,6 +134,27 @@ def tell(talk: Talk, task: Task, verdict: Verdict, *, before: Sequence[str] = ()
     talk.show(metrics_table(verdict.metrics))
     for line in (*told_lines(verdict.metrics, task.metrics[0]), *verdict.notes):
         talk.say(f"  {line}")
+
+
+def _judged_points(
+    task: EmbedTask,
+    lesson: Lesson,
+    answers: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    looks: Looks | None,
+    seed: int,
+) -> Verdict:
+    """The same where answers are points, beside those of the backbone before anything was learned."""
+    known = lesson.features
+    parts = {
+        part: Points(examples=lesson.examples.take(rows), answer=answer,
+                     frozen=None if known is None else vectors_of(known.at(rows)),
+                     looks=None if looks is None else looks.take(rows.tolist()))
+        for part, (rows, answer) in answers.items()
+    }  # fmt: skip
+    learned = {task.labels.names[k] for k in np.unique(lesson.target[lesson.train])}
+    metrics, table = judge_points(parts, learned=learned, seed=seed)
+    notes = tuple(told_points(metrics, task.metrics[0]))
+    return Verdict(metrics=metrics, predictions=table, decisions=Decisions(), notes=notes)
 
 
 def _seen(lesson: Lesson, rows: np.ndarray, answer: np.ndarray) -> Seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 from .channel import Channel, strongest_on
 from .crew import Progress
 from .data.options import Data
+from .embedded import points_table, refuse_points
 from .errors import ConfigError, RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
 from .explain import explain_on
 from .explanation import Asking, Explanation, check_out, write_explanations
 from .features import device_for
-from .folder import METRICS, MODEL, read_json, write_json
+from .folder import METRICS, MODEL, packed, read_json, unpacked, write_json
 from .models.network import Network
 from .predict import OWN, Answers, answers, as_decided, as_examples, level_of
 from .predictions import write_predictions
 from .saved import load as load_saved
 from .tasks.base import Task
 from .tasks.decisions import Decisions, checked_prior
+from .tasks.embed import EmbedTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ class Model:
             where the picture could be read). Of a model with `coverage` also set and abstained, of a number low and
             high; of one that operates at a precision of all answers, abstained. With `neighbours` also neighbours
             (files, nearest first) and neighbour_labels, joined by "; ", and agreeing: the share of them that has the
-            label that was answered.
+            label that was answered. Of a model of the task embed the point is told: path, embedding_0 and so on, error.
 
         Raises:
             ConfigError: A prior of no class, or one that cannot be; a level that there is not, or one together with
@@ -97,6 +98,8 @@ class Model:
         """
         from .near_answers import COLUMNS, Overheard, with_neighbours
 
+        if prior or neighbours or level is not None:
+            refuse_points(self.task, "predict with a prior, a level or neighbours")
         if prior:
             checked_prior(self.task, prior, self.decisions.priors)
         if neighbours < 0:
@@ -110,6 +113,8 @@ class Model:
             self.network, self.task, examples, batch_size=batch_size, accelerator=accelerator, progress=progress,
             between=heard if neighbours else None,
         )  # fmt: skip
+        if isinstance(self.task, EmbedTask):
+            return points_table(examples, found.answer, found.rows, found.errors)
         if not neighbours:
             return as_decided(self.task, examples, found, self.decisions, prior=prior, level=level)
         table = as_decided(self.task, examples, found, self.decisions, prior=prior, own=(*OWN, *COLUMNS))
@@ -214,6 +219,7 @@ class Model:
             DataError: As `predict`.
             RunFolderError: The folder is in the way, or cannot be written.
         """
+        refuse_points(self.task, "explain")
         if out is not None:
             check_out(out)
         found = explain_on(
@@ -293,18 +299,7 @@ class Model:
                 "A model of Backbone.from_module cannot be pickled: only its owner has the module. Expected its run "
                 "folder to be loaded where it is needed: ft.load(folder, module=...)."
             )
-        whole = (self.folder / MODEL).is_dir()
-        if not whole and not (self.folder / "finetune.json").is_file():
-            raise RunFolderError(f"The model cannot be pickled: its run folder {self.folder} is not there any more.")
-        files = {path.relative_to(self.folder): path for path in sorted(self.folder.rglob("*")) if path.is_file()}
-        # Of a run in folds the folds' models lie in `model/` too.
-        return _unpacked, (
-            {
-                name.as_posix(): path.read_bytes()
-                for name, path in files.items()
-                if not whole or name.parts[0] == MODEL or len(name.parts) == 1
-            },
-        )
+        return _unpacked, (packed(self.folder),)
 
 
 def own(model: Model) -> None:
@@ -314,12 +309,8 @@ def own(model: Model) -> None:
 
 def _unpacked(files: Mapping[str, bytes]) -> Model:
     """The model of a run folder's files, in a temporary folder that goes when it does."""
-    folder = Path(tempfile.mkdtemp(prefix="finetune-"))
+    folder = unpacked(files)
     try:
-        for name, content in files.items():
-            place = folder / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
         model = load(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from .errors import ConfigError, DataError, RunFolderError
 from .features import device_for, features, kept_features
 from .files import replacing
 from .folder import NEIGHBOURS, RECIPE
-from .index import Index, index_of, vectors_of
+from .index import Index, compared, index_of
 from .models.network import Network
 from .nearby import Query, nearest_to
 from .predict import as_examples, write_table
@@ -109,9 +109,9 @@ def find_neighbours(
 ) -> Neighbours:  # fmt: skip
     """The k known pictures nearest to each picture, by the cosine between features.
 
-    Features are what the head is given, averaged over places where they are a map. A picture is never its own
-    neighbour: what has its address, or its pixels, is left out, and of several copies among the known ones the first
-    is shown.
+    Features are what the head is given, averaged over places where they are a map; of a model of the task embed its
+    points. A picture is never its own neighbour: what has its address, or its pixels, is left out, and of several
+    copies among the known ones the first is shown.
 
     Args:
         network: Whose features count.
@@ -142,7 +142,7 @@ def find_neighbours(
     index, name, notes = known_index(network, run, among=among, words=words, batch_size=batch_size, device=device,
                                      progress=progress)  # fmt: skip
     values = features(network, asked, batch_size=batch_size, device=device, progress=progress)
-    vectors = vectors_of(values.values) if len(values.rows) else np.zeros((0, 0), np.float32)
+    vectors = compared(network, values.values) if len(values.rows) else np.zeros((0, 0), np.float32)
     found = nearest_to(index, asked, values.rows, vectors, k=k, in_chans=network.spec.in_chans)
     by_row = {query.row: query for query in found}
     sources = list(asked.table["source"])

@@ -9,26 +9,22 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .clashes import KINDS, clashes
 from .data.options import Data
 from .errors import ConfigError, RunFolderError, nearest
-from .models.options import Backbone, LinearHead, MLPHead
-from .tasks.options import NUMBER_LOSSES, TAG_LOSSES, Classify, Regress, Tag
-from .training.methods import METHODS
+from .models.options import Backbone, EmbeddingHead, Head, LinearHead, MLPHead
+from .tasks.options import EMBED_LOSSES, NUMBER_LOSSES, TAG_LOSSES, Classify, Embed, Regress, Tag
 from .training.phase import Phase
 from .training.plan import Plan
-from .types import Kind
 
-TaskOptions = Classify | Tag | Regress
+TaskOptions = Classify | Tag | Regress | Embed
 
-HEADS: dict[str, type[LinearHead] | type[MLPHead]] = {"linear": LinearHead, "mlp": MLPHead}
-TASKS: dict[str, type[Classify] | type[Tag] | type[Regress]] = {
-    "classify": Classify,
-    "tag": Tag,
-    "regress": Regress,
-}
-KIND_OF_TASK: dict[str, Kind] = {"classify": "class", "tag": "labels", "regress": "number"}
+HEADS: dict[str, type[Head]] = {"linear": LinearHead, "mlp": MLPHead, "embedding": EmbeddingHead}
+TASKS: dict[str, type[TaskOptions]] = {"classify": Classify, "tag": Tag, "regress": Regress, "embed": Embed}
 # A loss that classes do not have says which task is meant.
-TASK_OF_LOSS = {"asymmetric": "tag", **dict.fromkeys(NUMBER_LOSSES, "regress")}
+TASK_OF_LOSS = {
+    "asymmetric": "tag", **dict.fromkeys(NUMBER_LOSSES, "regress"), **dict.fromkeys(EMBED_LOSSES, "embed"),
+}  # fmt: skip
 DEFAULT_BACKBONE = "resnet50"
 
 
@@ -56,35 +52,7 @@ class Recipe:
         Raises:
             ConfigError: All that is wrong.
         """
-        wrong = _misnamed(self.model, self.plan.monitor)
-        kinds: dict[type[TaskOptions], Kind] = {Classify: "class", Tag: "labels", Regress: "number"}
-        expected = "auto" if self.task is None else kinds[type(self.task)]
-        if self.data.kind != "auto" and expected != "auto" and self.data.kind != expected:
-            wrong.append(
-                f"The task {type(self.task).__name__} needs targets of kind {expected!r}, and data.kind says "
-                f"{self.data.kind!r}. Leave one of them out."
-            )
-        if self.task is not None:
-            if self.task.balances and self.plan.sampler != "shuffle":
-                wrong.append(
-                    f'{self.task.balances} and sampler="{self.plan.sampler}" both make up for the frequency of a '
-                    "class, which would be done twice. Expected one of them."
-                )
-            try:
-                self.plan.check_kind(kinds[type(self.task)])
-            except ConfigError as error:
-                wrong.append(str(error))
-        random = self.model.weights == "none" and self.model.module is None
-        if self.plan.zero_gamma and not random:
-            wrong.append(
-                "zero_gamma starts fresh residual blocks at nothing, and would wipe out what loaded weights have "
-                'learned. Expected weights="none" with it, or leave it out.'
-            )
-        if random and not self.plan.phases and self.plan.method in METHODS:
-            try:
-                METHODS[self.plan.method].check(pretrained=False)
-            except ConfigError as error:
-                wrong.append(str(error))
+        wrong = [*_misnamed(self.model, self.plan.monitor), *clashes(self)]
         if wrong:
             raise ConfigError("\n".join(wrong))
 
@@ -173,6 +141,9 @@ def rerun(made_by: Mapping[str, Any]) -> str:
     return shlex.join(["finetune", "run", str(made_by["recipe"]), *source, *options])
 
 
+TASK_WORDS = (
+    "focal_gamma", "sharpness", "margin", "scale", "operate", "coverage", "taxonomy", "max_class_size",
+)  # fmt: skip
 # The words of `ft.fit` and of the command line, and the value whose field each one sets.
 WORDS: dict[str, tuple[str, str]] = {
     **{f.name: ("data", f.name) for f in fields(Data) if f.name not in ("source", "kind")},
@@ -182,11 +153,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "head": ("head", "kind"),
     "dropout": ("head", "dropout"),
     "hidden": ("head", "hidden"),
+    "embedding_size": ("head", "size"),
     "task": ("task", "kind"),
     "class_weight": ("task", "class_weight"),
     "label_smoothing": ("task", "label_smoothing"),
     "loss": ("task", "loss"),
-    **{name: ("task", name) for name in ("focal_gamma", "scale", "operate", "coverage", "taxonomy", "max_class_size")},
+    **{name: ("task", name) for name in TASK_WORDS},
     **{f.name: ("plan", f.name) for f in fields(Plan) if f.name != "phases"},
 }
 
@@ -223,7 +195,9 @@ def recipe_from(source: Any, words: Mapping[str, Any], start: Recipe | None = No
     if kind is not None and kind not in TASKS:
         wrong.append(_unknown("task", kind, TASKS))
     elif kind is not None:
-        given["data"].setdefault("kind", KIND_OF_TASK[kind])
+        given["data"].setdefault("kind", KINDS[TASKS[kind]])
+        if kind == "embed":  # the one head that such a task has
+            given["head"].setdefault("kind", "embedding")
     data = _made(Data, start.data if start else None, given["data"], wrong)
     head = _head(start.model.head if start else None, given["head"], wrong)
     if start is None:
@@ -250,6 +224,8 @@ def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
     by_kind: dict[str, type[TaskOptions]] = {"class": Classify, "labels": Tag, "number": Regress}
     if options is None:
         return by_kind[kind]()
+    if isinstance(options, Embed) and kind == "class":
+        return options
     if type(options) is by_kind[kind]:
         # What the file says is kept, so that the run can be repeated when it says something else.
         return replace(options, taxonomy=options.tree) if isinstance(options, Classify) else options
@@ -294,7 +270,7 @@ def _task(start: TaskOptions | None, kind: str | None, given: dict[str, Any], wr
     return made
 
 
-def _head(start: LinearHead | MLPHead | None, given: dict[str, Any], wrong: list[str]) -> Any:
+def _head(start: Head | None, given: dict[str, Any], wrong: list[str]) -> Any:
     kind = given.pop("kind", None)
     if kind is None:
         kind = next((name for name, cls in HEADS.items() if type(start) is cls), "linear")

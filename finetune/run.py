@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data.examples import Examples
 from .data.labels import Labels
 from .data.leaks import find_leaks, refuse
 from .data.recorded import keep_recorded
@@ -22,7 +21,7 @@ from .errors import DataError, listing
 from .folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from .foretold import show_plan
 from .gain import gain_line
-from .gather import Material, gather, write_recipe
+from .gather import Material, gather, held_out, write_recipe
 from .measured import judge_transfer, tell
 from .model import Model, own
 from .models.network import Network
@@ -34,6 +33,7 @@ from .record import choice, chosen_line, facts, fingerprint, write_report
 from .report.printed import Talk
 from .saved import save
 from .tasks.base import Task
+from .tasks.options import Embed
 from .training.clock import seconds
 from .training.ledger import Ledger
 from .training.machine import Machine
@@ -131,6 +131,7 @@ def divide(
     splits = split_examples(
         examples, validation=data.validation, test=data.test, seed=material.recipe.plan.seed, carve=carve,
         clusters=material.clusters, order=data.order, stretches=data.stretches, gap=data.gap,
+        hold_out=held_out(data, material.options),
     )  # fmt: skip
     if recorded is not None:
         splits = keep_recorded(examples, splits, recorded)
@@ -174,7 +175,7 @@ def learn(
                           budget=_budget(recipe.plan, splits, until))  # fmt: skip
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     outcome = transfer(network, task, lesson, recipe.plan, phases, around, say=talk.say, teacher=material.teacher)
-    judged, plan = outcome, recipe.plan
+    judged, plan, again = outcome, recipe.plan, False
     if outcome.phases != phases and not outcome.stopped:
         # What was measured is remembered: a run of this recipe repeats it.
         plan = plan.measured(outcome.phases)
@@ -184,7 +185,7 @@ def learn(
     outcome = replace(outcome, stopped=outcome.stopped or found is None)
     if splits.refit and not outcome.stopped:
         final = _once_more(network, task, lesson, plan, outcome, around, start, material.teacher, talk)
-        judged, outcome = final or outcome, replace(outcome, stopped=final is None)
+        judged, outcome, again = final or outcome, replace(outcome, stopped=final is None), final is not None
 
     # The test part is looked at once, with the weights that are saved.
     test = splits.indices("test")
@@ -195,7 +196,7 @@ def learn(
     if seen is not None:
         told["test"] = (test, seen)
     verdict = judge_transfer(
-        network, task, lesson, judged, told, test=test, again=judged is not outcome, looks=material.looks,
+        network, task, lesson, judged, told, test=test, again=again, looks=material.looks,
         options=options, by=recipe.data.by, sampler=recipe.plan.sampler, seed=recipe.plan.seed,
     )  # fmt: skip
     metrics, notes = verdict.metrics, (*notes, *verdict.notes)
@@ -213,6 +214,7 @@ def learn(
     known = facts(recipe, network, examples, splits)
     known |= {"chosen": choice(recipe, task, outcome), "stopped": outcome.stopped,
               "decisions": verdict.decisions.to_dict()}  # fmt: skip
+    task = task.kept(lesson.target[whole(lesson).train if again else lesson.train])
     save(folder / MODEL, network, task, options, known)
     write_json(folder / METRICS, metrics)
     write_predictions(folder, verdict.predictions)
@@ -270,7 +272,7 @@ def unless_stopped(measuring: Callable[[], T]) -> T | None:
 def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
     """What is learned from and chosen by, and what its answers mean."""
     names, examples = material.names, material.examples
-    train = _all_classes(examples, splits, names)
+    train = _all_classes(material, splits)
     labels = names if names.kind != "number" else Labels.from_targets("number", [examples.targets[i] for i in train])
     task = material.options.build(labels, [examples.targets[i] for i in train])
     lesson = Lesson(examples=splits.units_of(examples), target=labels.encode(examples.targets), train=train,
@@ -278,10 +280,11 @@ def lesson_of(material: Material, splits: Splits) -> tuple[Lesson, Task]:
     return lesson, task
 
 
-def _all_classes(examples: Examples, splits: Splits, names: Labels) -> np.ndarray:
-    """The rows of the training part, in which every class must be."""
+def _all_classes(material: Material, splits: Splits) -> np.ndarray:
+    """The rows of the training part, in which every class must be that is to be answered."""
+    examples, names = material.examples, material.names
     train = splits.indices("train")
-    if names.kind != "class":
+    if names.kind != "class" or isinstance(material.options, Embed):
         return train
     class_of = names.encode(examples.targets)
     learned = {names.names[k] for k in class_of[train]}

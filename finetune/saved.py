@@ -193,9 +193,7 @@ def _load(folder: Path, module: Any) -> Saved:
         raise RunFolderError(f"{folder / 'finetune.json'} is incomplete: {error}. Was it edited?") from error
     config = read_json(folder / "config.json")
     try:
-        network = native.from_saved(
-            config, backbone, spec, task.labels.num_outputs, state, states.get("head.safetensors")
-        )
+        network = native.from_saved(config, backbone, spec, task.head_outputs, state, states.get("head.safetensors"))
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.json'} is incomplete: {error}. Was it edited?") from error
     return Saved(network=network.eval(), task=task, facts=facts)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigError, nearest
-from .recipe import WORDS, Recipe, recipe_from
+from .recipe import TASK_OF_LOSS, WORDS, Recipe, recipe_from
 from .training.methods import METHODS
 
 # The data stay as they are, or trials could not be compared; a seed that is searched for is luck.
@@ -87,6 +87,11 @@ def usual_space(options: Mapping[str, Any]) -> Space:
         "augment": Choices(("light", "standard", "strong")),
         "mixup": Choices((0.0, 0.2, 0.4)),
     }
+    if options.get("task") == "embed" or TASK_OF_LOSS.get(str(options.get("loss"))) == "embed":
+        # Of points there is no probe, and nothing to mix; adamw moves them.
+        space |= {"method": Choices(("full",) if random else ("head-then-full", "full")),
+                  "lr": Range(1e-5, 1e-2, log=True)}  # fmt: skip
+        del space["views"], space["mixup"]
     lengths = ("epochs", "steps")
     fixed = {word for word in space if options.get(word) is not None}
     fixed |= {"epochs"} if any(options.get(word) is not None for word in lengths) else set()

@@ -11,14 +11,15 @@ import numpy as np
 from .data.examples import Examples, read_examples
 from .data.looks import Looks
 from .data.options import Data
+from .embedded import Points, figures_of
 from .errors import DataError, listing, nearest
 from .features import device_for
-from .index import index_of, told
+from .index import index_of
 from .model import Model, load
 from .models.network import Network
 from .models.options import Backbone
 from .neighbours import Neighbours, find_neighbours
-from .report.retrieval import ENOUGH_PRODUCTS, retrieval_figures, retrieval_scores
+from .tasks.retrieval import retrieval_scores
 
 
 def neighbours(
@@ -69,8 +70,9 @@ def retrieval(
         options: Those of `Data`.
 
     Returns:
-        "features", and beside them "pixels" (grey thumbnails of 32 by 32): each recall_at_1, recall_at_10, map_at_r
-        with value, low, high, n; and how many "pictures" and "products" there are.
+        "features" (of a model of the task embed its points), and beside them "pixels" (grey thumbnails of 32 by 32):
+        each recall_at_1, recall_at_10, map_at_r with value, low, high, n; and how many "pictures" and "products" there
+        are.
 
     Raises:
         DataError: Products that were learned from, targets that are no classes, or nothing that can be read.
@@ -88,19 +90,14 @@ def retrieval(
     index = index_of(network, examples, batch_size=batch_size, device=device_for(accelerator))
     if not len(index.examples):
         raise DataError(f"None of the {len(examples)} pictures can be read: {listing(list(index.errors.values()))}.")
-    products = np.array([told(target) for target in index.examples.targets])
     looks = Looks.of(index.examples, in_chans=network.spec.in_chans)
-    _, identity = np.unique(looks.digest, axis=0, return_inverse=True)
-    plain = looks.thumbnail.reshape(len(products), -1).astype(np.float32)
-    plain -= plain.mean(axis=1, keepdims=True)
-    plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-6)
-    count = len(set(products))
-    groups = list(products) if count >= ENOUGH_PRODUCTS else None
+    points = Points(examples=index.examples, answer=index.vectors, looks=looks)
+    products = points.classes
     figures = {
-        name: retrieval_figures(retrieval_scores(vectors, products, identity.ravel()), groups, seed=seed)
-        for name, vectors in (("features", index.vectors), ("pixels", plain))
+        name: figures_of(retrieval_scores(vectors, products, points.identity), products, seed=seed)
+        for name, vectors in (("features", index.vectors), *points.beside.items())
     }
-    return {**figures, "pictures": len(products), "products": count}
+    return {**figures, "pictures": len(products), "products": len(set(products.tolist()))}
 
 
 def _network(of: Model | Backbone | str | Path) -> tuple[Network, Path, tuple[str, ...]]:

@@ -13,11 +13,12 @@ from .data.looks import Onlooker
 from .data.readers import scan, without_unreadable
 from .data.splits import split_examples
 from .data.stratify import assign_parts, strata_of, together
-from .errors import DataError, listing
+from .errors import ConfigError, DataError, listing
 from .gather import find_pairs, joined, told_pairs
 from .recipe import Recipe, task_for
 from .report.printed import Talk
 from .tasks.base import Task
+from .tasks.options import Embed
 from .tasks.taxonomy import labels_for
 
 
@@ -62,6 +63,11 @@ def training_part(recipe: Recipe, *, most: int, in_chans: int, talk: Talk) -> Tr
         ConfigError: Options that do not fit the examples.
         DataError: Examples that cannot be used.
     """
+    if isinstance(recipe.task, Embed):
+        raise ConfigError(
+            "Backbones are ranked by a linear head on their features, and an embedding has no classes for one. "
+            "Expected ft.retrieval(ft.Backbone(NAME), SOURCE) of each: how well its features find what is alike."
+        )
     data, seed = recipe.data, recipe.plan.seed
     examples = read_examples(data)
     options = task_for(recipe.task, examples.kind)

@@ -21,6 +21,7 @@ from .near_answers import TaughtBy, near_rows
 from .report.explained import overlaid
 from .report.gradcam import grad_cam
 from .tasks.base import Task
+from .tasks.embed import EmbedTask
 
 MOST, SIDE = 12, 192
 """So many errors, of so many pixels a side."""
@@ -48,7 +49,7 @@ def write_worst(
     rows, answer = told.get("test") or told.get("validation") or (np.zeros(0, np.int64), np.zeros((0, 1)))
     place = folder / ERRORS
     shutil.rmtree(place, ignore_errors=True)
-    if not len(rows):
+    if not len(rows) or isinstance(task, EmbedTask):  # of a point nothing is wrong
         return
     target = np.asarray(task.labels.encode([examples.targets[row] for row in rows]))
     wrong, asked = _worst(task, np.asarray(answer), target)

@@ -17,10 +17,12 @@ SOURCES = {
 LENGTHS = {name: len((ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()) for name in SOURCES}
 
 VALUES = (
-    *("data.steps", "data.policies", "data.options", "data.trees", "models.options", "tasks.options", "training.plan"),
+    *("data.steps", "data.policies", "data.sampling"),
+    *("data.options", "data.trees", "models.options", "tasks.options", "training.plan"),
     *("training.phase", "training.methods", "training.faults", "training.clock", "training.defaults"),
     *(
         "recipe",
+        "clashes",
         "shipped",
         "study",
         "fit",
@@ -57,7 +59,7 @@ ROOMS = {
     "features": {"data", "models", "shelf"},
     "views": {"data", "models", "shelf", "features"},
     "activations": {"data", "models", "shelf", "features"},
-    "recipe": {"data", "models", "tasks", "training"},  # the options of each: values only
+    "recipe": {"clashes", "data", "models", "tasks", "training"},  # the options of each: values only
     "remade": {"shipped"},
     "saved": {"data", "models", "tasks", "recipe", "folder", "remade"},
     "predict": {"data", "models", "tasks", "features"},
@@ -65,10 +67,24 @@ ROOMS = {
     "explain": {"data", "models", "tasks", "features", "explanation", "report"},
     "explanation": {"report"},
     "channel": {"data", "models", "features", "report"},
-    "evaluate": {"data", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
+    "evaluate": {"data", "embedded", "folder", "models", "tasks", "features", "predict", "predictions", "report"},
+    "embedded": {"data", "report", "tasks"},
+    "clashes": {"models", "tasks", "training"},  # the options of each: values only
     "baselines": {"report", "tasks"},
-    "measured": {"baselines", "data", "gain", "models", "predictions", "recipe", "report", "tasks", "training"},
-    "compare": {"data", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
+    "measured": {
+        "baselines",
+        "data",
+        "embedded",
+        "gain",
+        "index",
+        "models",
+        "predictions",
+        "recipe",
+        "report",
+        "tasks",
+        "training",
+    },
+    "compare": {"data", "embedded", "evaluate", "folder", "model", "predictions", "report", "saved", "tasks"},
     "gain": {"models", "tasks", "report", "training"},
     "report": {"tasks"},
     "run_report": {"folder", "report"},
@@ -78,13 +94,13 @@ ROOMS = {
         *("data", "nearby", "features", "folder", "index", "models", "neighbours_sheet", "predict", "run_examples"),
     },
     "run_examples": {"data", "folder", "recipe"},
-    "export": {"data", "folder", "models", "predict", "run_examples", "tasks"},
+    "export": {"data", "embedded", "folder", "models", "predict", "run_examples", "tasks"},
     "nearby": {"data", "index"},
     "near_answers": {"data", "nearby", "features", "index", "models", "neighbours"},
     "neighbours_sheet": {"nearby", "data", "neighbours", "report"},
     "model": {
         *("data", "near_answers", "neighbours", "models", "tasks", "features", "predict", "predictions"),
-        *("evaluate", "saved", "folder", "explain", "explanation", "channel", "export", "run_examples"),
+        *("embedded", "evaluate", "saved", "folder", "explain", "explanation", "channel", "export", "run_examples"),
     },
     "checkup": {"data", "folder", "report", "saved"},
     "ranking": {"models", "tasks", "report"},

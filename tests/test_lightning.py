@@ -167,3 +167,16 @@ def test_loaders_groups_and_freezing_serve_a_plain_loop(textures):
     after = state(network)
     assert {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"head"}
     assert network.body.training and min(losses) < losses[0]
+
+
+def test_points_are_learned_by_a_trainer_of_ones_own_too(textures, tmp_path):
+    of = recipe(textures, method="auto")
+    of = replace(of, task=ft.Embed(), model=replace(of.model, head=ft.EmbeddingHead(size=8)))
+    data = ft.datamodule(of)
+    module = ft.lightning_module(of, data)
+    before = module.network.head.proxies.detach().clone()
+    made = fitted(module, data, tmp_path)
+    assert (module.network.head.proxies != before).all()
+    with quiet_lightning():
+        (measured,) = made.test(module, datamodule=data, verbose=False)
+    assert set(measured) == {"test_map_at_r", "test_recall_at_1", "test_recall_at_10"}

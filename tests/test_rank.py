@@ -217,3 +217,8 @@ def test_real_weights_come_before_random_ones(shared_data, shared_weights):
     found = ft.rank(table, image="path", target="kind", backbones=tried, test=0.0, **QUICK)
     assert found.best.backbone.weights == str(weights) and not found.rows[1].tied
     assert found.best.logme > found.rows[1].logme
+
+
+def test_an_embedding_is_no_head_to_rank_by(shades):
+    with pytest.raises(ConfigError, match=r"Expected ft\.retrieval"):
+        ft.rank(shades, backbones=["finetune/lenet5=none"], task="embed", verbose=False)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from finetune.data.options import Data
 from finetune.errors import ConfigError, RunFolderError
-from finetune.models.options import Backbone, LinearHead, MLPHead
+from finetune.models.options import Backbone, EmbeddingHead, LinearHead, MLPHead
 from finetune.recipe import WORDS, Recipe, read_recipe, recipe_from, task_for
-from finetune.tasks.options import ADJUSTED, TAG_LOSSES, Classify, Regress, Tag
+from finetune.tasks.options import ADJUSTED, EMBED_LOSSES, TAG_LOSSES, Classify, Embed, Regress, Tag
 from finetune.training.methods import METHODS
 from finetune.training.phase import Phase
 from finetune.training.plan import POLICIES, Plan
@@ -32,12 +32,17 @@ weights = (
 )
 colours = st.none() | rates | st.tuples(rates, rates, rates)
 
-heads = st.builds(LinearHead, dropout=shares) | st.builds(MLPHead, hidden=st.integers(1, 999), dropout=shares)
+heads = (
+    st.builds(LinearHead, dropout=shares)
+    | st.builds(MLPHead, hidden=st.integers(1, 999), dropout=shares)
+    | st.builds(EmbeddingHead, size=st.integers(2, 999))
+)
 tasks = st.none() | (
     st.builds(Classify, class_weight=weights, label_smoothing=shares, loss=st.sampled_from(["cross-entropy", "focal"]))
     | st.builds(Classify, loss=st.sampled_from(ADJUSTED), focal_gamma=st.floats(0, 5))
     | st.builds(Tag, class_weight=weights, loss=st.sampled_from(TAG_LOSSES))
     | st.builds(Regress, loss=st.sampled_from(["mse", "huber"]))
+    | st.builds(Embed, loss=st.sampled_from(EMBED_LOSSES), sharpness=st.none() | st.floats(0.1, 99))
 )
 sources = st.builds(
     Data, source=st.just("/data/pets"), image=maybe_name,
@@ -67,7 +72,7 @@ plans = st.builds(
     augment_engine=st.sampled_from(["albumentations", "torchvision"]),
 ) | st.builds(
     Plan, method=st.sampled_from(["auto", "full", "lp-ft", "lora"]), mixup=shares, cutmix=shares,
-    sampler=st.sampled_from(["shuffle", "balanced", "sqrt"]),
+    sampler=st.sampled_from(["auto", "shuffle", "balanced", "sqrt", "m-per-class"]),
 )  # fmt: skip
 recipes = st.builds(Recipe, data=sources, model=backbones, task=tasks, plan=plans)
 

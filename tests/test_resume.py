@@ -116,6 +116,7 @@ OTHERS = {
     "steps": {"epochs": None, "steps": 7},
     "sizes": {"sizes": (24,)},
     "one batch an epoch": {"batch_size": 64, "epochs": 6},
+    "embed": {"task": "embed", "embedding_size": 8, "batch_size": 8, "mixup": 0, "dropout": None, "epochs": 3},
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -85,3 +86,17 @@ def test_activations_computed_twice_change_no_weight(tmp_path, textures):
     twice = ft.fit(textures, **WORDS, grad_checkpointing=True, out=tmp_path / "twice")
     assert same(plain, twice)
     assert json.loads((twice.folder / "recipe.json").read_text())["recipe"]["plan"]["grad_checkpointing"]
+
+
+def test_the_probe_is_told_beside_validation_unless_that_was_learned_from_in_the_end(tmp_path, textures):
+    words = {**WORDS, "method": "lp-ft", "epochs": 1, "views": 0, "settle": "last"}
+    model = ft.fit(textures, **words, out=tmp_path / "run")
+    assert all("probe" in model.metrics["baselines"][part] for part in ("validation", "test"))
+    table = pd.read_csv(tmp_path / "run" / "splits.csv")
+    given = pd.DataFrame({
+        "image": [str(textures / name) for name in table["source"]], "kind": table["target"],
+        "split": ["test" if part == "test" else "train" for part in table["split"]],
+    })  # fmt: skip
+    again = ft.fit(given, image="image", target="kind", split="split", **words, out=tmp_path / "again")
+    told = again.metrics["baselines"]
+    assert "probe" in told["test"] and "probe" not in told["validation"]

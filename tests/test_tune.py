@@ -13,6 +13,7 @@ import finetune as ft
 from finetune import cli, gather, trials
 from finetune.data import loaders
 from finetune.errors import ConfigError, DataError, RunFolderError, TrainingError
+from finetune.search import check_space, usual_space
 from tests.made import class_folders, contents
 
 optuna = pytest.importorskip("optuna")
@@ -215,3 +216,10 @@ def test_the_command_line_says_the_same(found, textures, tmp_path, capsys):
     assert "2 trials" in (shown := capsys.readouterr().out) and "validation accuracy" in shown
     assert cli.call(["tune", str(textures), "--out", str(tmp_path / "t"), "--search", "lrr=1,2"]) == 2
     assert "finetune: lrr cannot be searched" in capsys.readouterr().err
+
+
+def test_of_points_methods_are_searched_that_take_steps_and_nothing_is_mixed():
+    for options in ({"task": "embed"}, {"loss": "sup-con"}):
+        space = usual_space(options)
+        assert space["method"].values == ("head-then-full", "full") and not {"mixup", "views"} & set(space)
+        check_space("folder", {**options, "backbone": "finetune/lenet5"}, space, None, [])

@@ -88,12 +88,13 @@ class _InMemory(Sequence[Any]):
         return self._arrays[self._places[row]]
 
 
-def read_examples(data: Data, *, for_training: bool = True) -> Examples:
+def read_examples(data: Data, *, for_training: bool = True, new_classes: bool = False) -> Examples:
     """Reads a source's listing; opens no picture.
 
     Args:
         data: Where the examples are, and how to read them.
         for_training: Whether there must be something to tell apart; evaluation takes a source of one class too.
+        new_classes: Whether given parts for validation and test may hold classes that train has not.
 
     Raises:
         ConfigError: Options that do not fit the source.
@@ -106,7 +107,7 @@ def read_examples(data: Data, *, for_training: bool = True) -> Examples:
     examples = replace(examples, table=table, generated=generated,
                        notes=(*([NOTE] if generated else []), *examples.notes, *repeated))  # fmt: skip
     if for_training:
-        _check_learnable(examples, data.source)
+        _check_learnable(examples, data.source, new_classes=new_classes)
     return examples
 
 
@@ -296,7 +297,7 @@ def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return once, [f"{len(table) - len(once)} rows that repeat a picture were left out."]
 
 
-def _check_learnable(examples: Examples, source: object) -> None:
+def _check_learnable(examples: Examples, source: object, *, new_classes: bool) -> None:
     """Refuses a source with nothing to tell apart, and parts whose classes training never sees."""
     table, kind = examples.table, examples.kind
     where = printable(str(source)) if isinstance(source, (str, Path)) else "the source"
@@ -315,7 +316,7 @@ def _check_learnable(examples: Examples, source: object) -> None:
     if kind == "labels" and not names:
         raise DataError(f"No training example of {where} carries a label. Expected each label on at least one.")
     unknown = sorted(set(_names(table["target"], kind)) - set(names), key=natural_key)
-    if unknown:
+    if unknown and not new_classes:
         raise DataError(
             f"{len(unknown)} of the classes in the validation or test part {'is' if len(unknown) == 1 else 'are'} "
             f"not in train: {listing(unknown, 10)}. Expected only what train has: {listing(names, 10)}."

@@ -200,7 +200,7 @@ def make_loader(
         batch_size: Examples a rank and step.
         train: Whether to shuffle. A last batch of a single example is then left out.
         policy: How training pictures are varied; not used in evaluation.
-        sampler: Which examples an epoch of training takes, a key of `samplers.POWERS`.
+        sampler: Which examples an epoch of training takes, a name as in `sampling`.
         engine: The library that varies them.
         negate: Whether the target of a mirrored picture changes its sign.
         seed: Fixes order and variation.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, nearest
 
-DIVIDING = ("split", "group", "group_from", "validation", "test", "order", "stretches", "gap", "folds")
+DIVIDING = ("split", "group", "group_from", "validation", "test", "hold_out", "order", "stretches", "gap", "folds")
 """The options that say how examples are divided."""
 LAYOUTS = ("pets", "skin-lesions", "chest-xrays", "driving", "driving-three-cameras", "documents", "products")
 """The data sets whose own files are understood."""
@@ -38,6 +38,8 @@ class Data:
         label_from: Regular expression that takes the label from the file name (its first group, or all it matches).
         validation: Share of the examples for validation, where no split is given. In (0, 1).
         test: Share of the examples for the test part, where no split is given. In [0, 1).
+        hold_out: What the parts for validation and test are made of: "pictures" of all classes, or "classes" that are
+            then never trained, for the task embed; "auto" is "classes" for that task where there are 6 and more.
         on_corrupt: "stop" with the list of pictures that cannot be read, or "skip" them and say how many.
         order: Column of times or numbers: the earliest examples are for training, the latest for the test part.
             "row" is the order in which the source lists its examples.
@@ -69,6 +71,7 @@ class Data:
     label_from: str | None = None
     validation: float = 0.15
     test: float = 0.15
+    hold_out: Literal["auto", "pictures", "classes"] = "auto"
     on_corrupt: Literal["stop", "skip"] = "stop"
     order: str | None = None
     stretches: int | None = None
@@ -102,6 +105,8 @@ class Data:
             wrong.append(f'copies must be "find", "exact" or "ignore". Got {self.copies!r}.')
         if self.on_corrupt not in ("stop", "skip"):
             wrong.append(f'on_corrupt must be "stop" or "skip". Got {self.on_corrupt!r}.')
+        if self.hold_out not in ("auto", "pictures", "classes"):
+            wrong.append(f'hold_out must be "auto", "pictures" or "classes". Got {self.hold_out!r}.')
         if self.kind not in ("auto", "class", "labels", "number"):
             wrong.append(f'kind must be "auto", "class", "labels" or "number". Got {self.kind!r}.')
         wrong += self._wrong_division()
@@ -117,6 +122,8 @@ class Data:
             wrong.append(f"stretches must be 2 or more. Got {self.stretches}.")
         if self.gap < 0:
             wrong.append(f"gap must be 0 or more. Got {self.gap}.")
+        if self.order is not None and self.hold_out == "classes":
+            wrong.append('order and hold_out="classes" both say what is held out. Expected one of them.')
         if self.folds is None:
             return wrong
         if self.folds < 2:

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError
+from .sampling import POWERS, per_class, unfit_batch, unknown_sampler
 from .shards import shard_order
 
 Place = tuple[int, int]
 """The row of an example, and the epoch it is asked for in."""
-
-POWERS = {"shuffle": 1.0, "sqrt": 0.5, "balanced": 0.0}
-"""How often a class is taken: in proportion to its frequency to this power."""
 
 
 class EpochSampler(Sampler[Place]):
@@ -30,14 +28,16 @@ class EpochSampler(Sampler[Place]):
         train: Whether to shuffle, anew in each epoch.
         batch_size: Samples a rank and step.
         seed: With the epoch it fixes the order.
-        classes: The class of each of `rows`, for `draw_evenly`; None takes each row once.
-        power: Likewise.
+        classes: The class of each of `rows`, for `draw_evenly` or `draw_in_groups`; None takes each row once.
+        power: For `draw_evenly`.
+        group: How many of one class follow each other, for `draw_in_groups`; None for `draw_evenly`.
         sources: Of the whole table, where an epoch goes through archives from front to back, as `shard_order` does.
     """
 
     def __init__(
         self, rows: Sequence[int] | np.ndarray, *, train: bool, batch_size: int, seed: int,
-        classes: np.ndarray | None = None, power: float = 1.0, sources: Sequence[str] | None = None,
+        classes: np.ndarray | None = None, power: float = 1.0, group: int | None = None,
+        sources: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self._rows = np.asarray(rows, np.int64)
         self._train = train
@@ -45,6 +45,7 @@ class EpochSampler(Sampler[Place]):
         self._seed = seed
         self._classes = classes
         self._power = power
+        self._group = group
         self._sources = sources
         self._epoch = 0
         self._begin: tuple[int, int] | None = None
@@ -72,6 +73,13 @@ class EpochSampler(Sampler[Place]):
     def _share(self, rank: int, world: int) -> np.ndarray:
         if not self._train:
             return self._rows[rank::world]
+        if self._classes is not None and self._group is not None:
+            order = self._rows[
+                draw_in_groups(
+                    self._classes, group=self._group, step=self._batch_size * world, seed=self._seed, epoch=self._epoch
+                )
+            ]
+            return self._steps(order, rank, world)
         taken = self._rows
         if self._classes is not None:
             taken = taken[draw_evenly(self._classes, power=self._power, seed=self._seed, epoch=self._epoch)]
@@ -80,6 +88,10 @@ class EpochSampler(Sampler[Place]):
             order = taken[shard_order(sources, seed=self._seed, epoch=self._epoch)]
         else:
             order = np.random.default_rng((self._seed, self._epoch)).permutation(taken)
+        return self._steps(order, rank, world)
+
+    def _steps(self, order: np.ndarray, rank: int, world: int) -> np.ndarray:
+        """A rank's share of each step of an epoch in this order."""
         order = np.resize(order, -(-len(order) // world) * world)
         step = self._batch_size * world
         whole = len(order) // step * step
@@ -118,6 +130,56 @@ def draw_evenly(classes: np.ndarray, *, power: float, seed: int, epoch: int) -> 
         _round_and_round(places, first, end, (seed, number))
         for number, (places, first, end) in enumerate(zip(members, start, stop, strict=True))
     ])  # fmt: skip
+
+
+def draw_in_groups(classes: np.ndarray, *, group: int, step: int, seed: int, epoch: int) -> np.ndarray:
+    """About as many examples as there are, in groups of one class; no class has two groups in a step if it can be so.
+
+    The groups go round the classes, and the examples of a class go round within it, as in `draw_evenly`: an epoch goes
+    on where the one before stopped, all classes have had equally many groups, to within one, and two examples of one
+    class have been taken equally often, to within one. Steps that would not be whole are left out, but for the only
+    one: what a loss compares within a step is then always as much.
+
+    Args:
+        classes: (n,) the class of each example, of any type that can be sorted.
+        group: How many of one class follow each other, 1 or more; a class of fewer gives some of them again.
+        step: Examples a step, of all ranks together, a multiple of `group`.
+        seed: With the epoch, the class and the round it fixes the order.
+        epoch: From 0.
+
+    Returns:
+        Places in `classes`, group after group.
+    """
+    members = [np.flatnonzero(classes == name) for name in np.unique(classes)]
+    n, several = len(classes), len(members)
+    groups = max(1, (n // step * step if n >= step else n) // group)
+    start, stop = epoch * groups, (epoch + 1) * groups
+    # Group t of all epochs is one of class t % several: so a class has had so many before.
+    before, after = (-(-(np.full(several, edge) - np.arange(several)) // several) for edge in (start, stop))
+    before, after = np.maximum(before, 0), np.maximum(after, 0)
+    lines = [
+        _round_and_round(places, group * first, group * end, (seed, number)).reshape(-1, group)
+        for number, (places, first, end) in enumerate(zip(members, before.tolist(), after.tolist(), strict=True))
+    ]
+    taken = np.zeros(several, np.int64)
+    found = []
+    for number in _rounds(after - before, step // group, np.random.default_rng((seed, epoch))):
+        found.append(lines[number][taken[number]])
+        taken[number] += 1
+    return np.concatenate(found)
+
+
+def _rounds(counts: np.ndarray, step: int, rng: np.random.Generator) -> list[int]:
+    """Numbers of classes, each as often as `counts` says (they differ by one at most), apart within each step."""
+    most = int(counts.max())
+    order: list[int] = []
+    # The round that not all take part in comes first: the later ones can make room for what stands in a step already.
+    for turn in range(most):
+        classes = rng.permutation(np.flatnonzero(counts >= most - turn))
+        begun = order[len(order) - len(order) % step :]
+        seen = np.isin(classes, begun)
+        order += classes[~seen].tolist() + classes[seen].tolist()
+    return order
 
 
 def _counts(edges: np.ndarray) -> np.ndarray:
@@ -167,22 +229,21 @@ def make_sampler(
     Args:
         rows: The rows to take.
         targets: Encoded targets, one row an example of the whole table.
-        sampler: A key of `POWERS`; in evaluation each row is taken once, whatever it says.
+        sampler: A name as in `sampling`; in evaluation each row is taken once, whatever it says.
         train: Whether to shuffle.
         batch_size: Samples a rank and step.
         seed: Fixes the order.
         sources: Those of the whole table where pictures lie in archives, which are then read from front to back.
 
     Raises:
-        ConfigError: A name that is not known, or a target that cannot be balanced.
+        ConfigError: A name that is not known, a target that cannot be balanced, or a batch of no whole groups.
     """
-    if sampler not in POWERS:
-        raise ConfigError(
-            f'Unknown sampler "{sampler}". Expected one of {", ".join(POWERS)}.{nearest(sampler, POWERS)}'
-        )
-    classes = classes_of(targets[rows]) if train and sampler != "shuffle" else None
+    if wrong := unknown_sampler(sampler) or unfit_batch(sampler, batch_size):
+        raise ConfigError(wrong)
+    group, power = per_class(sampler), POWERS.get(sampler, 0.0)
+    classes = classes_of(targets[rows]) if train and power != 1 else None
     return EpochSampler(
-        rows, train=train, batch_size=batch_size, seed=seed, classes=classes, power=POWERS[sampler], sources=sources
+        rows, train=train, batch_size=batch_size, seed=seed, classes=classes, power=power, group=group, sources=sources
     )
 
 

@@ -18,7 +18,7 @@ from ..types import PARTS, Kind, Part
 from .examples import Examples
 from .findings import counted
 from .order import LEFT_OUT, by_time, leave_gap, moments, stretches_of
-from .stratify import assign_parts, settle, strata_of, together
+from .stratify import assign_parts, deal_out, settle, strata_of, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ CARVE_AT_LEAST = 4
 def split_examples(
     examples: Examples, *, validation: float = 0.15, test: float = 0.15, seed: int = 0, carve: bool = True,
     clusters: np.ndarray | None = None, order: str | None = None, stretches: int | None = None, gap: int = 0,
+    hold_out: str = "pictures",
 ) -> Splits:  # fmt: skip
     """Divides examples into parts; those that the source gives are kept.
 
@@ -92,6 +93,7 @@ def split_examples(
         order: As in `Data`: the earliest examples train, the latest test.
         stretches: As in `Data`: stretches of neighbours in `order` are dealt out instead, and groups are cut.
         gap: As in `Data`.
+        hold_out: "pictures" of every class; "classes", of which each is in one part alone; or "classes if enough".
 
     Raises:
         ConfigError: There is no such order, or nothing to divide by it.
@@ -106,10 +108,13 @@ def split_examples(
     if moment is not None and stretches is not None:
         groups, sequences = stretches_of(moment, groups, list(ids), stretches)
     units = tuple(together(groups, clusters))
-    how = _How(units=units, moment=None if sequences else moment, sequences=sequences, gap=gap, seed=seed)
+    how = _How(
+        units=units, moment=None if sequences else moment, sequences=sequences, gap=gap, seed=seed, hold_out=hold_out
+    )
     have = {str(part) for part in given if part is not None}
     if not have or have == {"train"}:
-        check_lone_classes(examples)
+        if hold_out == "pictures":
+            check_lone_classes(examples)
         part, notes = _divide(examples, np.arange(len(examples)), {"validation": validation, "test": test}, how)
         if have:
             notes.insert(0, "Only a train part is given; validation and test were taken from it.")
@@ -136,7 +141,7 @@ def split_examples(
     if not carve and order is None:
         note = "No validation part is given: figures for it come from training examples held out in turn."
         return replace(kept, notes=(note,))
-    if _fewest(examples, rows) < CARVE_AT_LEAST:
+    if hold_out == "pictures" and _fewest(examples, rows) < CARVE_AT_LEAST:
         note = (
             f"No validation part is given, and with fewer than {CARVE_AT_LEAST} training examples of a class none can "
             "be spared: nothing chooses the epoch, the last one counts."
@@ -163,6 +168,7 @@ class _How:
     sequences: list[np.ndarray]
     gap: int
     seed: int
+    hold_out: str
 
 
 def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how: _How) -> tuple[np.ndarray, list[str]]:
@@ -174,6 +180,8 @@ def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how
     units, wanted = [how.units[row] for row in rows_by_id], list(kept.values())
     if how.moment is not None:
         place = by_time(how.moment[rows_by_id], units, ids[rows_by_id].tolist(), wanted, gap=how.gap)
+    elif (whole := _by_class(examples.table["target"].iloc[rows_by_id].tolist(), units, wanted, how)) is not None:
+        place = whole
     else:
         targets = examples.table["target"].iloc[rows_by_id].tolist()
         strata = strata_of(targets, examples.kind, np.random.default_rng(how.seed))
@@ -191,7 +199,35 @@ def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how
     part = names[places[rows]].astype("<U10")
     notes = [] if "test" in kept or "test" not in shares else ["There is no test part, as test=0 asks."]
     notes += _order_notes(part, how, len(set(units)))
+    if how.moment is None and how.hold_out != "pictures":
+        return part, notes + _class_notes(examples.table["target"].iloc[rows].tolist(), part, list(kept))
     return part, notes + _thin_notes(examples.table["target"].iloc[rows].tolist(), part, examples.kind, list(kept))
+
+
+def _by_class(targets: list[Any], units: Sequence[str | None], wanted: list[float], how: _How) -> np.ndarray | None:
+    """The part of each example where every class is in one part alone; None where parts share the classes."""
+    if how.hold_out == "pictures":
+        return None
+    number = np.unique(np.array(targets, dtype=object).astype(str), return_inverse=True)[1]
+    # What is kept together, and copies that two classes have, make these classes one.
+    kept = together(list(units), number)
+    names = np.array([f"class {own}" if name is None else name for name, own in zip(kept, number, strict=True)])
+    place = deal_out(names, wanted, np.random.default_rng(how.seed))
+    if place is None and how.hold_out == "classes":
+        raise DataError(
+            f"There are {len(set(names.tolist()))} classes that can be held out whole, and {len(wanted)} parts. "
+            "Expected two or more for each part: more classes, or --hold-out pictures."
+        )
+    return place
+
+
+def _class_notes(targets: list[Any], part: np.ndarray, parts: list[Part]) -> list[str]:
+    """What is to be known of the classes of parts."""
+    held = {name: {target for target, own in zip(targets, part, strict=True) if own == name} for name in parts}
+    if all(held["train"].isdisjoint(held[name]) for name in parts if name != "train"):
+        told = ", ".join(f"{len(held[name])} of {name}" for name in parts)
+        return [f"Classes are in one part alone, {told}: what is measured was never trained."]
+    return ["There are too few classes to hold out whole ones: the parts share them, and figures are of known classes."]
 
 
 def _check_stretches(places: np.ndarray, parts: list[Part]) -> None:

@@ -61,6 +61,30 @@ def assign_parts(
     return _greedy(content, np.bincount(units), wanted, rng)[units]
 
 
+def deal_out(names: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray | None:
+    """Gives all examples of a name one part, and each part its share of the names, however many examples they have.
+
+    Args:
+        names: (N,) str of what stays together.
+        shares: Share of each part; the sum is 1.
+        rng: Decides which names a part gets.
+
+    Returns:
+        (N,) int64, the place in `shares` of each example's part; None where there are not two names for each part.
+    """
+    known, number = np.unique(names, return_inverse=True)
+    if len(known) < 2 * len(shares):
+        return None
+    ideal = np.asarray(shares) * len(known)
+    counts = np.maximum(2, np.floor(ideal)).astype(np.int64)
+    while counts.sum() > len(known):
+        counts[np.argmax(np.where(counts > 2, counts - ideal, -np.inf))] -= 1
+    while counts.sum() < len(known):
+        counts[np.argmax(ideal - counts)] += 1
+    part = np.repeat(np.arange(len(shares)), counts)
+    return np.asarray(rng.permutation(part)[number])
+
+
 def assign_folds(strata: Strata, groups: Sequence[str | None], folds: int, rng: np.random.Generator) -> np.ndarray:
     """Gives every example the fold that holds it out.
 

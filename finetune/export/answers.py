@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..tasks.base import Task
 from ..tasks.classify import ClassifyTask
 from ..tasks.decisions import Decisions
+from ..tasks.embed import EmbedTask
 
 
 @final
@@ -29,7 +30,8 @@ class Told(nn.Module):
 
     def __init__(self, task: Task, decisions: Decisions, prior: Mapping[str, float] | None = None) -> None:
         super().__init__()
-        self.kind, self.labels, self.decisions = task.labels.kind, task.labels, decisions
+        self.kind: str = "points" if isinstance(task, EmbedTask) else task.labels.kind
+        self.labels, self.decisions = task.labels, decisions
         self.moved = np.log(decisions.factors(task, prior)).tolist() if prior else None
         tree = task.taxonomy if isinstance(task, ClassifyTask) else None
         self.nodes: tuple[str, ...] = () if tree is None else tree.inner
@@ -39,6 +41,8 @@ class Told(nn.Module):
     @property
     def outputs(self) -> dict[str, str]:
         """Each output by its name, in order, and what it is of N pictures."""
+        if self.kind == "points":
+            return {"embedding": "(N, D) float32 of length 1, whose products are cosines"}
         if self.kind == "number":
             found = {"value": "(N,) float32, the number in the target's own unit"}
             if self.decisions.coverage is not None:
@@ -63,7 +67,12 @@ class Told(nn.Module):
         """(N, K) logits -> `outputs`."""
         # In double precision, as `predict`: sets of a sure model are told apart by what float32 takes for 1.
         logits = logits.double()
-        found = self._number(logits) if self.kind == "number" else self._chosen(logits / self.decisions.temperature)
+        if self.kind == "points":
+            found = {"embedding": nn.functional.normalize(logits, dim=1)}
+        elif self.kind == "number":
+            found = self._number(logits)
+        else:
+            found = self._chosen(logits / self.decisions.temperature)
         return {name: found[name].float() if found[name].is_floating_point() else found[name] for name in self.outputs}
 
     def _number(self, logits: Tensor) -> dict[str, Tensor]:

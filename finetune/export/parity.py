@@ -12,11 +12,13 @@ import torch
 
 from ..data.examples import Examples
 from ..data.readers import read_image
+from ..embedded import points_table
 from ..errors import DataError, FinetuneError, UnreadableError, listing
 from ..models.network import Network
 from ..predict import answers, as_decided
 from ..tasks.base import Task
 from ..tasks.decisions import Decisions
+from ..tasks.embed import EmbedTask
 from .graph import INPUT
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -103,12 +105,16 @@ def compared(
             f"None of {len(examples)} pictures can be compared: {path}: {why}. Expected pictures of 8 bits a channel."
         )
     asked = examples.take(rows)
-    table = as_decided(task, asked, answers(network, task, asked), decisions, prior=prior)
+    answered = answers(network, task, asked)
+    if isinstance(task, EmbedTask):
+        table = points_table(asked, answered.answer, answered.rows, answered.errors)
+    else:
+        table = as_decided(task, asked, answered, decisions, prior=prior)
     largest, differing = 0.0, []
     for row, picture in enumerate(pictures):
         numbers, words = said(task, run(picture[None]))
         ours = table.iloc[row]
-        # The columns are path, label, one a class, and what decisions add.
+        # Between path and error lie label, one a class, and what decisions add; or the numbers of a point.
         columns = [name for name in table.columns[1:-1] if name not in words]
         known = np.array([ours[name] for name in columns], np.float64)
         other = known != numbers  # ends of an interval may be infinite
@@ -137,6 +143,8 @@ def checked(parity: Parity, network: Network) -> Parity:
 
 def said(task: Task, told: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, Any]]:
     """Of one picture the numbers in the order of the columns of `predict`, and what is told in words."""
+    if "embedding" in told:
+        return told["embedding"][0], {}
     if task.labels.kind == "number":
         return np.array([float(told[name][0]) for name in ("value", "low", "high") if name in told]), {}
     names = np.array(task.labels.names, dtype=object)

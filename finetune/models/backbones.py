@@ -19,7 +19,7 @@ from ..types import ImageSpec
 from .heads import build_head
 from .library import Choice, Library, adapt_spec, spec_from_words
 from .network import Network, Origin
-from .options import Backbone, LinearHead, MLPHead
+from .options import Backbone, Head, LinearHead
 from .weights import load, read_config, read_state
 
 LibraryName = Literal["timm", "torchvision", "finetune"]
@@ -125,7 +125,7 @@ def build(backbone: Backbone, num_outputs: int) -> Network:
 
     Args:
         backbone: What the user said.
-        num_outputs: K, the number of outputs, 1 or more.
+        num_outputs: K, the number of outputs; of an embedding that of its proxies, where 0 is possible.
 
     Raises:
         ConfigError: No such backbone, or arguments, channels or an input size that it cannot be built with.
@@ -139,11 +139,11 @@ def build(backbone: Backbone, num_outputs: int) -> Network:
     choice = _choose(backbone, resolved, source, config or {})
     if backbone.weights == "default":
         try:
-            module = source.pretrained(choice, num_outputs)
+            module = source.pretrained(choice, max(1, num_outputs))
         except (TypeError, ValueError, AssertionError, AttributeError) as error:
             raise _wrong_arguments(choice, error) from error
     else:
-        module = construct(source, choice, num_outputs)
+        module = construct(source, choice, max(1, num_outputs))
     if backbone.weights not in ("default", "none"):
         fresh = source.classifiers(module)
         state = source.fit_state(read_state(backbone.weights), module, choice, fresh)
@@ -166,9 +166,7 @@ def construct(source: Library, choice: Choice, num_outputs: int) -> nn.Module:
         raise _wrong_arguments(choice, error) from error
 
 
-def assemble(
-    source: Library, module: nn.Module, choice: Choice, head: LinearHead | MLPHead, num_outputs: int
-) -> Network:
+def assemble(source: Library, module: nn.Module, choice: Choice, head: Head, num_outputs: int) -> Network:
     """Takes a library's network apart into body and head, the head fresh."""
     paths = source.classifiers(module)
     if len(paths) == 1:
@@ -251,9 +249,7 @@ def _choose(backbone: Backbone, resolved: Resolved, source: Library, config: Map
     return Choice(origin=origin, tag=resolved.tag, spec=spec, resized=spec.size != own.size)
 
 
-def _split(
-    module: nn.Module, path: str, origin: Origin, spec: ImageSpec, head: LinearHead | MLPHead, num_outputs: int
-) -> Network:
+def _split(module: nn.Module, path: str, origin: Origin, spec: ImageSpec, head: Head, num_outputs: int) -> Network:
     """Replaces one classifier by `Identity` and puts a fresh head behind."""
     layer = module.get_submodule(path)
     if isinstance(layer, nn.Linear):

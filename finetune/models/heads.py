@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .options import LinearHead, MLPHead
+from .options import EmbeddingHead, Head, MLPHead
 
 
 class Linear(nn.Linear):
@@ -79,17 +80,51 @@ class MLP(nn.Module):
         return answer
 
 
+class Embedding(nn.Module):
+    """A linear layer and the length 1: points whose products are cosines.
+
+    It starts as a rotation, or a projection onto some of the axes of one, so that what is near by the features is near
+    from the first step on.
+
+    Args:
+        in_features: F, the width of the features.
+        size: D, the numbers of a point.
+        classes: K, of which each has a point of its own to be compared with in training (a proxy); 0 for none.
+    """
+
+    proxies: Tensor | None
+
+    def __init__(self, in_features: int, size: int, classes: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(in_features, size)
+        nn.init.orthogonal_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+        # Of random direction; only that matters, and a length of about 1 lets the rate mean the same for any size.
+        proxies = nn.Parameter(torch.randn(classes, size) / size**0.5) if classes else None
+        self.register_parameter("proxies", proxies)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Answers (N, D) points for (N, F) features."""
+        return F.normalize(self.projection(features).float(), dim=1)
+
+    def kept_state(self) -> dict[str, Tensor]:
+        """The weights that answers depend on: all but the proxies."""
+        return {name: tensor for name, tensor in self.state_dict().items() if name != "proxies"}
+
+
 def build_head(
-    options: LinearHead | MLPHead, features: int, outputs: int, *, on_map: bool = False
-) -> Linear | MapHead | MLP:
+    options: Head, features: int, outputs: int, *, on_map: bool = False
+) -> Linear | MapHead | MLP | Embedding:
     """Builds the module that the user's options ask for.
 
     Args:
         options: What the user said.
         features: F, the width of the features.
-        outputs: K, the number of outputs.
+        outputs: K, the number of outputs; of an embedding the number of proxies.
         on_map: Whether the features are (N, F, H, W); only a linear head works on those.
     """
+    if isinstance(options, EmbeddingHead):
+        return Embedding(features, options.size, outputs)
     if isinstance(options, MLPHead):
         return MLP(features, outputs, hidden=options.hidden, dropout=options.dropout)
     if on_map:

@@ -65,7 +65,7 @@ def from_saved(
         config: As from `config`.
         backbone: The options it was made with: the arguments and the head, and a network of one's own, are taken.
         spec: What it wants to see.
-        num_outputs: K, the number of outputs.
+        num_outputs: K, the number of outputs; 0 for an embedding, whose proxies are not kept.
         state: As from `Network.native_state`.
         head_state: As from `Network.head_state`.
 
@@ -119,7 +119,7 @@ def _bare(config: Mapping[str, Any], backbone: Backbone, spec: ImageSpec, num_ou
     # The tag only chooses defaults that the size and the arguments override; a library may forget one.
     found = source.find(origin.id.partition("/")[2])
     choice = Choice(origin=origin, tag=found[1] if found else "", spec=spec, resized=True)
-    return assemble(source, construct(source, choice, num_outputs), choice, backbone.head, num_outputs)
+    return assemble(source, construct(source, choice, max(1, num_outputs)), choice, backbone.head, num_outputs)
 
 
 def _preprocessing(network: Network, num_classes: int) -> dict[str, Any]:
@@ -143,5 +143,6 @@ def _preprocessing(network: Network, num_classes: int) -> dict[str, Any]:
 
 def _num_features(network: Network) -> int | None:
     head = network.head
-    width = getattr(getattr(head, "hidden", head), "weight", None)
+    first = next((part for name, part in head.named_children() if name in ("hidden", "projection")), head)
+    width = getattr(first, "weight", None)
     return int(width.shape[1]) if width is not None else None

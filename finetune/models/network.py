@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..types import ImageSpec, Stage
 from .adapters import plain_state
+from .heads import Embedding
 from .stages import stages_of
 
 
@@ -115,7 +116,10 @@ class Network(nn.Module):
 
     def head_state(self) -> dict[str, Tensor] | None:
         """The weights of a head that has no place in the library's network; None where `native_state` holds it."""
-        return None if self.head_path is not None else separate(dict(self.head.state_dict()))
+        if self.head_path is not None:
+            return None
+        kept = self.head.kept_state() if isinstance(self.head, Embedding) else self.head.state_dict()
+        return separate(dict(kept))
 
 
 def body_features(body: nn.Module, pictures: Tensor, *, pre_logits: bool) -> Tensor:

@@ -45,6 +45,24 @@ class MLPHead:
             raise ConfigError(f"hidden must be 1 or more. Got {self.hidden}.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingHead:
+    """One linear layer whose answer is given length 1: a point by which pictures are compared.
+
+    Args:
+        size: How many numbers a point has.
+    """
+
+    size: int = 512
+
+    def __post_init__(self) -> None:
+        if self.size < 2:
+            raise ConfigError(f"The size of an embedding must be 2 or more. Got {self.size}.")
+
+
+Head = LinearHead | MLPHead | EmbeddingHead
+
+
 def _check_dropout(dropout: float) -> None:
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout must be a share from 0 to below 1. Got {dropout}.")
@@ -78,7 +96,7 @@ class Backbone:
     std: float | tuple[float, ...] | None = field(default=None, kw_only=True)
     input_size: int | None = field(default=None, kw_only=True)
     crop: CropMode | None = field(default=None, kw_only=True)
-    head: LinearHead | MLPHead = field(default=LinearHead(), kw_only=True)
+    head: Head = field(default=LinearHead(), kw_only=True)
     module: Any = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:

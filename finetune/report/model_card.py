@@ -10,6 +10,7 @@ from .run_facts import RunFacts
 from .verdict import between, verdict
 
 TASKS = {"class": "image-classification", "labels": "image-classification", "number": "image-regression"}
+POINTS = "image-feature-extraction"
 
 
 def model_card(facts: RunFacts) -> str:
@@ -20,9 +21,9 @@ def model_card(facts: RunFacts) -> str:
     library = str(facts.model["backbone"]["name"]).partition("/")[0]
     known = {
         "library_name": "timm" if library == "timm" else "finetune",
-        "tags": [TASKS[facts.kind], "transfer-learning", "finetune"],
+        "tags": [_task(facts), "transfer-learning", "finetune"],
         # Hubs know no such task for a number.
-        **({} if facts.kind == "number" else {"pipeline_tag": TASKS[facts.kind]}),
+        **({} if facts.kind == "number" else {"pipeline_tag": _task(facts)}),
         "license": facts.license if facts.license and "/" not in facts.license else "other",
         "datasets": [],
         "model-index": [{"name": facts.story["title"], "results": _results(facts)}],
@@ -43,6 +44,12 @@ def model_card(facts: RunFacts) -> str:
         if names
         else "Pictures like those it learned from, as a number."
     )
+    if _task(facts) == POINTS:
+        use = (
+            f"Pictures like those it learned from, as points of {facts.model['backbone']['head']['size']} numbers: "
+            "those of one thing lie near each other, also of things that it has not seen. It learned from "
+            f"{len(names)} classes."
+        )
     spec = facts.model["preprocessing"]
     counts = {part: sum(line.get(part, 0) for line in facts.counts().values()) for part in
               ("train", "validation", "test")}  # fmt: skip
@@ -63,10 +70,15 @@ def model_card(facts: RunFacts) -> str:
     ])  # fmt: skip
 
 
+def _task(facts: RunFacts) -> str:
+    """What hubs call it."""
+    return POINTS if facts.model["task"]["kind"] == "embed" else TASKS[facts.kind]
+
+
 def _results(facts: RunFacts) -> list[dict[str, Any]]:
     return [
         {
-            "task": {"type": TASKS[facts.kind]},
+            "task": {"type": _task(facts)},
             "dataset": {"name": str(facts.story["title"]).rpartition(" on ")[2], "type": "private", "split": part},
             "metrics": [
                 {"type": name, "value": figure["value"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .limits import retrieval_limits
 from .run_facts import RunFacts
 
 FEW = 50
@@ -22,7 +23,7 @@ UNSURE = 0.05
 GAP = 0.1
 """Log loss between training and validation from which over-fitting is named."""
 
-SHARES = {"accuracy", "balanced_accuracy", "auroc", "f1", "auprc", "top_5"}
+SHARES = {"accuracy", "balanced_accuracy", "auroc", "f1", "auprc", "top_5", "recall_at_1", "recall_at_10", "map_at_r"}
 
 
 class Point(NamedTuple):
@@ -35,7 +36,7 @@ class Point(NamedTuple):
 def verdict(facts: RunFacts) -> list[Point]:
     """How good, beside what, and what to worry about; the first is how good."""
     found = [_good(facts), *_gain(facts), *_story(facts), *_split(facts), *_sizes(facts), *_balance(facts)]
-    found += [*overfitting(facts), *_calibration(facts), *_slice(facts)]
+    found += [*overfitting(facts), *_calibration(facts), *_slice(facts), *_retrieval(facts)]
     if all(point.severity == "fine" for point in found):
         found.append(Point("fine", "Nothing that was looked at asks for a second look."))
     return found
@@ -88,9 +89,10 @@ def _gain(facts: RunFacts) -> list[Point]:
     figure = found["figures"].get(primary)
     if not figure or figure["value"] is None or figure["low"] is None:
         return []
+    against = found.get("over", "the frozen probe")
     sure = figure["low"] > 0 or figure["high"] < 0
     better = (figure["value"] > 0) == (primary not in ("log_loss", "rmse", "mae"))
-    told = f"Fine-tuning changed {primary.replace('_', ' ')} by {figure['value']:+.4f} against the frozen probe"
+    told = f"Fine-tuning changed {primary.replace('_', ' ')} by {figure['value']:+.4f} against {against}"
     ends = f" (95 % interval {figure['low']:+.4f} to {figure['high']:+.4f}, {found['on']})"
     if sure:
         return [Point("fine" if better else "look", f"{told}{ends}.")]
@@ -115,6 +117,12 @@ def _split(facts: RunFacts) -> list[Point]:
                           "too good.")]  # fmt: skip
 
 
+def _retrieval(facts: RunFacts) -> list[Point]:
+    """Whether figures of points say anything of classes that are new."""
+    counts = facts.of("retrieval")
+    return [Point("look", line) for line in retrieval_limits({facts.part or "": counts})] if counts else []
+
+
 def _sizes(facts: RunFacts) -> list[Point]:
     found, primary = [], str(facts.story["primary"])
     if facts.part is None:
@@ -134,7 +142,7 @@ def _sizes(facts: RunFacts) -> list[Point]:
 
 def _balance(facts: RunFacts) -> list[Point]:
     counts = {name: sum(line.values()) for name, line in facts.counts().items()} if facts.kind == "class" else {}
-    if len(counts) < 2 or max(counts.values()) < RARE * min(counts.values()):
+    if len(counts) < 2 or facts.of("retrieval") or max(counts.values()) < RARE * min(counts.values()):
         return []
     often, rare = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     return [Point("look", f'Classes are uneven: "{often}" has {counts[often]} examples, "{rare}" {counts[rare]}. Read '

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.labels import Labels
 from ..errors import ConfigError, nearest
@@ -22,6 +22,9 @@ HIGHER_IS_BETTER = {
     "rmse": False,
     "mae": False,
     "r2": True,
+    "map_at_r": True,
+    "recall_at_1": True,
+    "recall_at_10": True,
 }
 """Every metric that can choose among epochs, by its name in metrics.json, and which way is up."""
 
@@ -51,6 +54,9 @@ class Task(ABC):
     metrics: ClassVar[tuple[str, ...]]
     """The names of what `measure` computes; the first is quoted, and chooses among epochs where the user names none."""
 
+    wanting: ClassVar[str] = "they hold one value only. Expected both values"
+    """What examples lack on which a metric is undefined, and what to do."""
+
     @classmethod
     @abstractmethod
     def of(cls, options: Any, labels: Labels, targets: Sequence[Any]) -> Task:
@@ -64,6 +70,23 @@ class Task(ABC):
         The mean is over the N examples, so that the losses of equal batches average to the loss of them together.
         """
 
+    def step_loss(self, logits: Tensor, target: Tensor, head: nn.Module) -> Tensor:
+        """The loss of a step, in which what the head has learned beside the answer may take part."""
+        return self.loss(logits, target)
+
+    def learning_from(self, target: np.ndarray) -> Task:
+        """The task where these encoded targets alone are learned from, for a loss that must know which occur."""
+        return self
+
+    def kept(self, target: np.ndarray) -> Task:
+        """The task as a model keeps it that has learned from these encoded targets."""
+        return self
+
+    @property
+    def head_outputs(self) -> int:
+        """How many outputs a head is built for."""
+        return self.labels.num_outputs
+
     @abstractmethod
     def distance(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """How far (N, K) logits are from a teacher's in the same unit, a mean over the examples, a scalar.
@@ -74,7 +97,7 @@ class Task(ABC):
 
     @abstractmethod
     def answer(self, logits: Tensor) -> np.ndarray:
-        """What the logits say: (N, K) float64 probabilities, or (N, 1) numbers in the target's own unit."""
+        """What the logits say: (N, K) float64 probabilities, (N, 1) numbers in the target's own unit, (N, D) points."""
 
     @abstractmethod
     def name(self, answer: np.ndarray) -> list[str | float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.sampling import POWERS
 from ..errors import ConfigError, nearest
 from .base import Task
 
@@ -194,5 +195,5 @@ def assumed_priors(task: Task, target: np.ndarray, *, sampler: str = "shuffle") 
         shares = shares / np.exp(task.log_prior)
     if task.weight is not None:
         shares = shares * np.array(task.weight)
-    shares = shares ** {"shuffle": 1.0, "sqrt": 0.5, "balanced": 0.0}[sampler]
+    shares = shares ** POWERS.get(sampler, 0.0)
     return dict(zip(names, (shares / shares.sum()).tolist(), strict=True))

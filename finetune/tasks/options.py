@@ -19,6 +19,14 @@ ADJUSTED = ("logit-adjusted", "balanced-softmax")
 CLASS_LOSSES = ("cross-entropy", "focal", *ADJUSTED)
 TAG_LOSSES = ("cross-entropy", "focal", "asymmetric")
 NUMBER_LOSSES = ("mse", "huber")
+PROXY_LOSSES = ("normalised-softmax", "proxy-anchor")
+PAIR_LOSSES = ("sup-con",)
+EMBED_LOSSES = (*PROXY_LOSSES, *PAIR_LOSSES)
+Loss = Literal[
+    "cross-entropy", "focal", "logit-adjusted", "balanced-softmax", "asymmetric", "mse", "huber", "normalised-softmax",
+    "proxy-anchor", "sup-con",
+]  # fmt: skip
+"""The loss of any task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +225,52 @@ class Regress:
     def summary(self) -> str:
         """The loss in words; empty for the mean square."""
         return "" if self.loss == "mse" else self.loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed:
+    """A point for each picture, near those of its own class: for classes that are not known yet (metric learning).
+
+    Needs `pip install 'finetune[embed]'` (pytorch-metric-learning).
+
+    Args:
+        loss: "normalised-softmax" (Zhai and Wu 2019, arXiv 1811.12649) and "proxy-anchor" (Kim et al. 2020, arXiv
+            2003.13911) compare pictures with a learned point of each class, "sup-con" (Khosla et al. 2020, arXiv
+            2004.11362) with the other pictures of a step, on each device with its own.
+        sharpness: What cosines are multiplied by in the loss, one over its temperature; by default 20, 32 and 10.
+        margin: How far a cosine of proxy-anchor must be on the right side, in [0, 1); by default 0.1.
+    """
+
+    loss: Literal["normalised-softmax", "proxy-anchor", "sup-con"] = "normalised-softmax"
+    sharpness: float | None = None
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        wrong = _loss(self.loss, EMBED_LOSSES)
+        if self.sharpness is not None and not 0 < self.sharpness < float("inf"):
+            wrong.append(f"sharpness must be above 0. Got {self.sharpness}.")
+        if self.margin is not None and not 0 <= self.margin < 1:
+            wrong.append(f"margin must be from 0 to below 1. Got {self.margin}.")
+        elif self.margin is not None and self.loss in EMBED_LOSSES and self.loss != "proxy-anchor":
+            wrong.append(f'margin is for loss="proxy-anchor"; "{self.loss}" has none. Leave it out.')
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def build(self, labels: Labels, targets: Sequence[Any]) -> Task:
+        """The task for these labels; `targets` are the training part's, whose classes alone are learned from."""
+        from .embed import EmbedTask
+
+        return EmbedTask.of(self, labels, targets)
+
+    @property
+    def balances(self) -> str | None:
+        """None: which classes a step holds is for the sampler to say."""
+        return None
+
+    @property
+    def summary(self) -> str:
+        """The loss in words."""
+        return self.loss
 
 
 def _class_weight(weight: object) -> list[str]:

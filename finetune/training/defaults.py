@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..data.sampling import PER_CLASS, USUAL
 from ..types import Kind
 from .faults import idle_in_a_probe
 from .methods import METHODS
@@ -34,6 +35,7 @@ class Facts:
         classes: How many classes or labels; 0 for a number.
         rarest: Training examples of the rarest class or label; 0 for a number.
         pretrained: Whether the backbone's weights are.
+        embeds: Whether the answer is a point for each picture.
     """
 
     examples: int
@@ -41,9 +43,12 @@ class Facts:
     classes: int
     rarest: int
     pretrained: bool
+    embeds: bool = False
 
     @classmethod
-    def of(cls, kind: Kind, targets: Sequence[Any], *, share: float, pretrained: bool) -> Facts:
+    def of(
+        cls, kind: Kind, targets: Sequence[Any], *, share: float, pretrained: bool, embeds: bool = False
+    ) -> Facts:  # fmt: skip
         """Counts the targets.
 
         Args:
@@ -51,13 +56,14 @@ class Facts:
             targets: One an example: a name, a tuple of names, or a number.
             share: How much of them is for training.
             pretrained: Whether the backbone's weights are.
+            embeds: Whether the answer is a point for each picture.
         """
         names = [] if kind == "number" else targets if kind == "class" else [name for of in targets for name in of]
         counts = Counter(names)
         rarest = min(counts.values(), default=0)
         return cls(
             examples=round(share * len(targets)), kind=kind, classes=len(counts), rarest=round(share * rarest),
-            pretrained=pretrained,
+            pretrained=pretrained, embeds=embeds,
         )  # fmt: skip
 
 
@@ -68,9 +74,15 @@ def decide(plan: Plan, facts: Facts) -> tuple[Plan, tuple[str, ...]]:
         plan: What the user said.
         facts: What the data is.
     """
-    if plan.phases:
-        return replace(plan, mixup=plan.mixup or 0.0), ()
     reasons: list[str] = []
+    if plan.sampler == "auto" and facts.embeds:
+        plan = replace(plan, sampler=_in_groups(plan))
+        reasons.append(f"sampler {plan.sampler}: a step must hold several pictures of a class")
+    if plan.phases:
+        return replace(plan, mixup=plan.mixup or 0.0), tuple(reasons)
+    if plan.optimizer == "auto" and facts.embeds:
+        plan = replace(plan, optimizer="adamw")
+        reasons.append("optimizer adamw: the points of the classes and the backbone move at rates of their own")
     method = plan.method
     if method == "auto":
         method, why = _method(plan, facts)
@@ -100,7 +112,16 @@ def decide(plan: Plan, facts: Facts) -> tuple[Plan, tuple[str, ...]]:
     return plan, tuple(reasons)
 
 
+def _in_groups(plan: Plan) -> str:
+    """The sampler of groups that the batch holds whole."""
+    return PER_CLASS if plan.batch % USUAL == 0 else "2-per-class" if plan.batch % 2 == 0 else "balanced"
+
+
 def _method(plan: Plan, facts: Facts) -> tuple[str, str]:
+    if facts.embeds:
+        return ("head-then-full", "distances are learned in steps on pictures, first above what is there") if (
+            facts.pretrained
+        ) else ("full", "the weights are random, so everything must learn")  # fmt: skip
     for word, method in (("stage", "surgical"), ("teacher", "distill")):
         if getattr(plan, word):
             return method, f"{word} is what it is for"

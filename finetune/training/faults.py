@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..data.policies import ENGINES
 from ..data.policies import POLICIES as VARIATIONS
+from ..data.sampling import unfit_batch, unknown_sampler
 from ..errors import ConfigError, nearest
 from .clock import every, seconds
 from .methods import METHODS
@@ -23,11 +24,11 @@ def faults(plan: Plan) -> list[str]:
 
 
 def _names(plan: Plan) -> list[str]:
-    from .plan import CACHES, LOGS, ON_NAN, POLICIES, PRECISIONS, SAMPLERS, SETTLES
+    from .plan import CACHES, LOGS, ON_NAN, POLICIES, PRECISIONS, SETTLES
 
     known = {
         "method": ("auto", *METHODS), "augment": POLICIES, "augment_engine": ENGINES, "precision": PRECISIONS,
-        "sampler": SAMPLERS, "cache": CACHES, "schedule": SCHEDULES, "settle": SETTLES,
+        "cache": CACHES, "schedule": SCHEDULES, "settle": SETTLES,
         "optimizer": ("auto", *OPTIMIZERS), "norms": ("auto", "frozen", "train"),
         "mirror_target": ("keep", "negate"), "on_nan": ON_NAN,
     }  # fmt: skip
@@ -40,7 +41,8 @@ def _names(plan: Plan) -> list[str]:
         value = getattr(plan, name)
         if value not in names:
             wrong.append(f'Unknown {name} "{value}". Expected one of {", ".join(names)}.' + nearest(str(value), names))
-    return wrong
+    unfit = unfit_batch(plan.sampler, plan.batch_size) if isinstance(plan.batch_size, int) else None
+    return [*wrong, *filter(None, [unknown_sampler(plan.sampler) or unfit])]
 
 
 def _numbers(plan: Plan) -> list[str]:
@@ -173,7 +175,7 @@ def _variation(plan: Plan) -> list[str]:
 def idle_in_a_probe(plan: Plan) -> list[str]:
     """The options that say something of steps on pictures, of which a probe takes none."""
     words = ("sampler", "mixup", "cutmix", "ema", "sizes", "soup", "time", "steps", "compile")
-    return [name for name in words if getattr(plan, name) not in ("shuffle", 0, None, (), False)]
+    return [name for name in words if getattr(plan, name) not in ("auto", "shuffle", 0, None, (), False)]
 
 
 def _phases(plan: Plan) -> list[str]:

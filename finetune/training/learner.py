@@ -167,17 +167,18 @@ class Learner(L.LightningModule):
         self._step(batch, "validation")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
+        """The loss of a batch that is learned from, (); the logits of one that is looked at, which are remembered."""
         self.batches += 1
         logits = self._logits(batch.inputs, stage)
-        loss = self.task.loss(logits, batch.target)
         if stage == "train":
+            loss = self.task.step_loss(logits, batch.target, self.network.head)
             if self._teacher is not None and self.phase.teacher:
                 gap = self.task.distance(logits, self._teacher(batch.inputs), self.plan.temperature)
                 loss = torch.lerp(loss, gap, self.phase.teacher)
             self.train_loss.add(loss.detach(), len(batch.row))
-        else:
-            self.seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
-        return loss
+            return loss
+        self.seen.append((logits.detach().float().cpu(), batch.target.cpu(), batch.row.cpu()))
+        return logits
 
     def _logits(self, inputs: Tensor, stage: str) -> Tensor:
         if self.divided is not None:

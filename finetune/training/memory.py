@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from ..data.sampling import unfit_batch
 from ..errors import TrainingError
 from ..models.network import Network
 from ..tasks.base import Task
@@ -83,7 +84,10 @@ def sizes_to_try(plan: Plan, *, accelerator: str, world_size: int, examples: int
     top = min(ON_CPU if accelerator == "cpu" else LARGEST, max(2, examples))
     sizes = [1 << power for power in range(top.bit_length()) if 1 << power <= top]
     together = plan.effective_batch
-    fitting = [size for size in sizes if together is None or together % (size * world_size) == 0]
+    fitting = [
+        size for size in sizes
+        if (together is None or together % (size * world_size) == 0) and unfit_batch(plan.sampler, size) is None
+    ]  # fmt: skip
     return fitting[::-1] or [1]
 
 

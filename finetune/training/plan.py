@@ -16,7 +16,6 @@ CACHES = ("auto", "ram", "disk", "off")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 POLICIES = ("auto", *VARIATIONS)
 LOGS = ("auto", "csv", "tensorboard", "wandb", "mlflow", "none")
-SAMPLERS = ("shuffle", "balanced", "sqrt")
 SETTLES = ("interpolate", "best", "last")
 ON_NAN = ("stop", "rollback")
 MOST_VIEWED = 5_000  # training pictures beyond which a head is fitted without views: they are variety enough
@@ -85,7 +84,8 @@ class Plan:
             angle; "auto" is then "light" for numbers too.
         sampler: "shuffle" takes each training picture once an epoch; "balanced" each class equally often, "sqrt" in
             proportion to the square root of its frequency, as many pictures in all. Of several labels the rarest
-            of a picture counts. A head that is fitted on features takes each picture once in any case. Say
+            of a picture counts. "m-per-class" fills each step with classes of 4 pictures each, all classes equally
+            often, "8-per-class" of 8. A head that is fitted on features takes each picture once in any case. Say
             monitor="balanced_accuracy" with it: plain accuracy prefers weights that favour the frequent classes.
         mixup: Alpha of mixup (Zhang et al. 2018, arXiv 1710.09412), which blends pictures and targets of a batch two
             by two in steps on pictures; 0 for none.
@@ -162,7 +162,7 @@ class Plan:
     augment: str = "auto"
     augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
     mirror_target: Literal["keep", "negate"] = "keep"
-    sampler: Literal["shuffle", "balanced", "sqrt"] = "shuffle"
+    sampler: str = "auto"
     mixup: float | None = None
     cutmix: float = 0.0
     views: int | None = None
@@ -214,7 +214,7 @@ class Plan:
                 f'mirror_target "negate" is for numbers, a steering angle say. The targets are of kind {kind!r}: leave '
                 "it out."
             )
-        if kind == "number" and self.sampler != "shuffle":
+        if kind == "number" and self.sampler not in ("auto", "shuffle"):
             wrong.append(
                 f'The target is a number, which has no classes to balance. Expected sampler="shuffle". '
                 f'Got "{self.sampler}".'

@@ -39,7 +39,7 @@ def _chosen(phase: Phase, plan: Plan, loss: str) -> dict[str, str]:
     mixing = [f"{name} {alpha:g}" for name, alpha in (("mixup", plan.mixup), ("cutmix", plan.cutmix)) if alpha]
     on_pictures = phase.on == "pictures"
     row = {"loss": loss} if loss else {}
-    if plan.sampler != "shuffle":
+    if plan.sampler not in ("auto", "shuffle"):
         row["sampler"] = plan.sampler if on_pictures else "each picture once"
     if mixing:
         row["mixing"] = (" or ".join(mixing) + (", by chance a batch" if mixing[1:] else "")) if on_pictures else "none"

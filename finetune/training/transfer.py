@@ -112,6 +112,7 @@ def transfer(
         teacher: For the phases that ask for one.
         prefix: Before the names of checkpoints and table rows.
     """
+    task = task.learning_from(lesson.target[lesson.train])
     metric = _defined(task, task.check_monitor(plan.monitor), lesson)
     higher = HIGHER_IS_BETTER[metric]
     offers: list[Candidate] = []
@@ -294,11 +295,12 @@ def _defined(task: Task, metric: str, lesson: Lesson) -> str:
     n = len(lesson.validation)
     if n:
         same = np.full((n, task.labels.num_outputs), 1 / task.labels.num_outputs)
-        if not np.isfinite(task.measure(same, lesson.target[lesson.validation])[metric]):
-            others = ", ".join(name for name in task.metrics if name != metric)
+        measured = task.measure(same, lesson.target[lesson.validation])
+        if not np.isfinite(measured[metric]):
+            others = ", ".join(name for name, value in measured.items() if np.isfinite(value))
             raise TrainingError(
-                f"{metric} is undefined on the {n} validation examples and cannot choose among epochs: they hold one "
-                f"value only. Expected both values, or another metric with --monitor: {others}."
+                f"{metric} is undefined on the {n} validation examples and cannot choose among epochs: {task.wanting}"
+                + (f", or another metric with --monitor: {others}." if others else ".")
             )
     return metric
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from finetune.models.options import Backbone, MLPHead
+from finetune.models.options import Backbone, EmbeddingHead, MLPHead
 from tests.models.official import native, normalised, official_state, pictures
 
 QUICK = [
@@ -106,6 +106,15 @@ def test_an_mlp_head_sits_on_pooled_features(name):
     assert set(network.head_state()) == set(network.head.state_dict())
     network(inputs).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["torchvision/squeezenet1_0", "timm/mobilenetv2_100"])
+def test_an_embedding_head_sits_on_pooled_features_and_its_proxies_are_not_kept(name):
+    network = Backbone(name, weights="none", head=EmbeddingHead(size=16)).build(3)
+    assert network.head_path is None and network(pictures(network.spec)).shape == (2, 16)
+    assert set(network.native_state()) == set(network.body.state_dict())
+    assert set(network.head_state()) == set(network.head.state_dict()) - {"proxies"}
+    check_stages(network)
 
 
 def test_a_classifier_without_bias_is_replaced_by_one_with():

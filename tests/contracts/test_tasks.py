@@ -180,6 +180,34 @@ def check_value(case, answered, expected, metrics):
         assert metrics["auroc"]["value"] > 0.6
 
 
+@pytest.mark.parametrize("source", ["dataframe", *(pytest.param(s, marks=pytest.mark.thorough) for s in SOURCES)])
+def test_points_go_from_fit_over_evaluate_to_predict_and_back_from_disk(world, tmp_path, source):
+    """Three classes are too few to hold whole ones out, so that these are measured on new pictures of known classes."""
+    case = CASES["class"]
+    examples, words = SOURCES[source](world, case, tmp_path)
+    words |= {**QUICK, "method": "full", "epochs": 2, "batch_size": 8, "task": "embed", "embedding_size": 6}
+    model = ft.fit(examples, **words, out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["task"]["kind"] == "embed"
+    assert model.classes == KINDS and model.metrics["retrieval"]["test"] == {"classes": 3, "learned_from": 3}
+    loaded = ft.load(tmp_path / "run")
+    metrics = loaded.evaluate(examples, **SOURCES[source](world, case, tmp_path)[1])
+    for figures in (model.metrics["validation"], model.metrics["test"], metrics["test"]):
+        assert set(figures) == {"map_at_r", "recall_at_1", "recall_at_10"}
+        assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in figures.values())
+    inputs = world.arrays if source == "arrays" else [world.folder / name for name in world.names]
+    answered = loaded.predict(inputs)
+    assert list(answered.columns) == ["path", *(f"embedding_{k}" for k in range(6)), "error"]
+    pd.testing.assert_frame_equal(answered, model.predict(inputs), check_exact=True)
+    points = answered.filter(like="embedding").to_numpy()
+    np.fill_diagonal(cosine := points @ points.T, -1)
+    right = np.mean([a == b for a, b in zip(np.array(world.columns["kind"])[cosine.argmax(axis=1)],
+                                            world.columns["kind"], strict=True)])  # fmt: skip
+    assert metrics["test"]["recall_at_1"]["value"] == pytest.approx(right)
+    rows = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert list(rows["epoch"]) == [1, 2]
+    assert model.facts["chosen"]["score"] == pytest.approx(max(rows["validation_map_at_r"]), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["class", "labels in a cell", "number"])
 def test_a_task_learns_by_gradient_steps_too(world, tmp_path, name):
     case = CASES[name]

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.data.samplers import POWERS, EpochSampler, classes_of, draw_evenly, make_sampler
+from finetune.data.samplers import EpochSampler, classes_of, draw_evenly, draw_in_groups, make_sampler
+from finetune.data.sampling import POWERS
 from finetune.errors import ConfigError
+
+NAMES = (*POWERS, "m-per-class", "2-per-class")
 
 
 def shares(monkeypatch, world, sampler, epoch=3):
@@ -24,7 +27,7 @@ def shares(monkeypatch, world, sampler, epoch=3):
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_in_evaluation_each_row_is_taken_once_by_one_rank(monkeypatch, count, world):
     targets = np.arange(count) % 2
-    for name in POWERS:
+    for name in NAMES:
         sampler = make_sampler(np.arange(count), targets, sampler=name, train=False, batch_size=4, seed=0)
         taken = shares(monkeypatch, world, sampler)
         assert sorted(row for share in taken for row in share) == list(range(count))
@@ -32,7 +35,7 @@ def test_in_evaluation_each_row_is_taken_once_by_one_rank(monkeypatch, count, wo
 
 @pytest.mark.parametrize("count", [16, 24, 26, 33, 47])
 @pytest.mark.parametrize("world", [2, 3])
-@pytest.mark.parametrize("name", POWERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_many_ranks_take_together_what_one_takes_in_each_step(monkeypatch, count, world, name):
     targets = (np.arange(count) % 5 == 0).astype(np.int64)
 
@@ -81,6 +84,62 @@ def test_balanced_takes_each_class_equally_often_and_sqrt_by_its_square_root():
         sampler = make_sampler(np.arange(84), targets, sampler=name, train=True, batch_size=8, seed=0)
         assert np.bincount([targets[row] for row, _ in sampler]).tolist() == expected
         assert len(sampler) == 84
+
+
+def in_groups(classes, epochs, *, group, step, seed=0):
+    return [draw_in_groups(classes, group=group, step=step, seed=seed, epoch=epoch) for epoch in range(epochs)]
+
+
+@given(tables(), st.integers(2, 5), st.integers(1, 4), st.integers(1, 4))
+def test_in_groups_classes_and_their_pictures_are_taken_equally_often_over_epochs(classes, group, places, epochs):
+    found = np.concatenate(in_groups(classes, epochs, group=group, step=group * places))
+    groups = classes[found].reshape(-1, group)
+    assert (groups == groups[:, :1]).all()
+    had = [int((groups[:, 0] == name).sum()) for name in np.unique(classes)]
+    assert max(had) - min(had) <= 1
+    for name in np.unique(classes):
+        often = np.bincount(found, minlength=len(classes))[classes == name]
+        assert often.max() - often.min() <= 1
+
+
+@given(tables(), st.integers(2, 5), st.integers(1, 4))
+def test_no_class_has_two_groups_in_a_step_where_there_are_classes_enough(classes, group, places):
+    several = len(np.unique(classes))
+    for drawn in in_groups(classes, 3, group=group, step=group * places):
+        assert (
+            len(drawn) == max(group, len(classes) // (group * places) * group * places) or len(classes) < group * places
+        )
+        for start in range(0, len(drawn), group * places):
+            step = classes[drawn[start : start + group * places : group]]
+            assert len(set(step)) == min(len(step), several) or several < places
+
+
+def test_steps_of_m_per_class_hold_p_classes_of_m_pictures_on_each_rank(monkeypatch):
+    targets = np.repeat(np.arange(9), 7)
+    sampler = make_sampler(np.arange(63), targets, sampler="m-per-class", train=True, batch_size=8, seed=0)
+    for share in shares(monkeypatch, 2, sampler):
+        assert len(share) == 24
+        for start in range(0, 24, 8):
+            _, counts = np.unique(targets[share[start : start + 8]], return_counts=True)
+            assert counts.tolist() == [4, 4]
+
+
+def test_an_epoch_of_m_per_class_can_begin_in_its_middle():
+    targets = np.repeat(np.arange(5), 8)
+
+    def rows(begin=None):
+        sampler = make_sampler(np.arange(40), targets, sampler="m-per-class", train=True, batch_size=8, seed=3)
+        sampler.set_epoch(2)
+        if begin is not None:
+            sampler.start_at(2, begin)
+        return list(sampler)
+
+    assert rows(begin=2) == rows()[16:]
+
+
+def test_a_batch_that_is_no_multiple_of_the_pictures_of_a_class_is_refused():
+    with pytest.raises(ConfigError, match="must be a multiple of that"):
+        make_sampler(np.arange(8), np.arange(8) % 2, sampler="m-per-class", train=True, batch_size=6, seed=0)
 
 
 def test_only_the_rows_asked_for_are_taken():

@@ -308,3 +308,52 @@ def test_a_real_drive_is_cut_into_stretches_with_free_borders(shared_data):
     runs = sum(one != other for one, other in pairwise(splits.part))
     assert set(splits.part) == {*PARTS, ""} and runs == 2 * borders, "between two parts lies what is in none"
     assert Counter(splits.part)[""] == 6 * borders
+
+
+def whole_classes(targets, splits):
+    return {name: {part for target, part in zip(targets, splits.part, strict=True) if target == name}
+            for name in set(targets)}  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 5), min_size=6, max_size=40), st.integers(0, 99))
+def test_held_out_classes_are_in_one_part_alone_and_each_part_has_two_or_its_share(sizes, seed):
+    targets = by_class(sizes)
+    splits = split_examples(make(targets), hold_out="classes", seed=seed)
+    where = whole_classes(targets, splits)
+    assert all(len(parts) == 1 for parts in where.values())
+    held = Counter(next(iter(parts)) for parts in where.values())
+    for part in ("validation", "test"):
+        assert held[part] >= 2 and abs(held[part] - max(2, 0.15 * len(sizes))) < 1
+    assert held["train"] >= 2 and any("never trained" in note for note in splits.notes)
+
+
+def test_classes_that_share_a_group_or_a_copy_are_held_out_together():
+    targets = [name for name in "abcdefgh" for _ in range(3)]
+    groups = ["one" if n in (0, 3) else None for n in range(24)]
+    clusters = np.arange(24)
+    clusters[8] = clusters[11]  # a picture of c is a copy of one of d
+    for seed in range(5):
+        splits = split_examples(make(targets, groups=groups), hold_out="classes", seed=seed, clusters=clusters)
+        where = whole_classes(targets, splits)
+        assert where["a"] == where["b"] and where["c"] == where["d"]
+        # What is drawn together for intervals are still the groups and copies, and not the classes.
+        assert sum(unit is not None for unit in splits.units) == 4
+
+
+def test_too_few_classes_are_refused_or_shared_and_that_is_told():
+    targets = [name for name in "abcde" for _ in range(20)]
+    with pytest.raises(DataError, match="There are 5 classes that can be held out whole, and 3 parts"):
+        split_examples(make(targets), hold_out="classes")
+    shared = split_examples(make(targets), hold_out="classes if enough")
+    assert any("the parts share them" in note for note in shared.notes)
+    assert all(len(parts) == 3 for parts in whole_classes(targets, shared).values())
+    assert set(split_examples(make(targets), hold_out="classes", test=0).part) == {"train", "validation"}
+
+
+def test_validation_classes_are_carved_from_train_where_the_test_part_has_its_own():
+    targets = [name for name in "abcdefgh" for _ in range(3)]
+    split = ["test" if name in "gh" else "train" for name in targets]
+    splits = split_examples(make(targets, split=split), hold_out="classes if enough")
+    assert splits.refit and all(len(parts) == 1 for parts in whole_classes(targets, splits).values())
+    assert {t for t, part in zip(targets, splits.part, strict=True) if part == "test"} == {"g", "h"}
+    assert len({t for t, part in zip(targets, splits.part, strict=True) if part == "validation"}) == 2

@@ -12,7 +12,7 @@ from finetune.export.answers import Told
 from finetune.export.parity import said
 from finetune.predict import Answers, as_decided
 from finetune.tasks.decisions import Decisions
-from finetune.tasks.options import Classify, Regress, Tag
+from finetune.tasks.options import Classify, Embed, Regress, Tag
 
 NAMES = ("a", "b", "c", "d")
 TREE = {"ab": {"a": {}, "b": {}}, "cd": {"c": {}, "d": {}}}
@@ -66,3 +66,12 @@ def test_a_graph_tells_what_prediction_tells(data, kind, seed, spread):
         assert {name: ours[name] for name in words} == words
         others = [float(ours[name]) for name in table.columns[1:-1] if name not in words]
         np.testing.assert_allclose(numbers, others, rtol=1e-5, atol=1e-7)
+
+
+def test_points_are_told_at_length_one():
+    task = Embed().build(Labels(kind="class", names=NAMES), [])
+    logits = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    graph = Told(task, Decisions())
+    told = graph(logits)
+    assert list(told) == list(graph.outputs) == ["embedding"]
+    np.testing.assert_allclose(told["embedding"].numpy(), task.answer(logits), atol=1e-6)

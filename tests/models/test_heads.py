@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune.models.heads import MLP, Linear, MapHead, build_head
-from finetune.models.options import LinearHead, MLPHead
+from finetune.models.heads import MLP, Embedding, Linear, MapHead, build_head
+from finetune.models.options import EmbeddingHead, LinearHead, MLPHead
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,28 @@ def test_heads_start_with_weights_that_let_the_body_learn():
     head(features).square().sum().backward()
     assert features.grad is not None
     assert features.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("size", [12, 20])
+def test_an_embedding_starts_with_the_cosines_of_the_features_and_answers_with_length_1(size):
+    head, features = build_head(EmbeddingHead(size=size), 12, 4), torch.randn(5, 12)
+    assert type(head) is Embedding
+    points = head(features)
+    assert points.shape == (5, size)
+    unit = torch.nn.functional.normalize(features)
+    torch.testing.assert_close(points @ points.T, unit @ unit.T)
+
+
+def test_proxies_are_no_part_of_an_answer_and_of_what_is_kept():
+    head = build_head(EmbeddingHead(size=6), 12, 4)
+    assert head.proxies.shape == (4, 6) and set(head.kept_state()) == {"projection.weight", "projection.bias"}
+    bare = build_head(EmbeddingHead(size=6), 12, 0)
+    bare.load_state_dict(head.kept_state())
+    features = torch.randn(5, 12)
+    assert torch.equal(bare(features), head(features)) and bare.proxies is None
+
+
+def test_a_point_of_half_precision_features_has_length_1_to_the_last_digits():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        points = build_head(EmbeddingHead(size=64), 12, 0)(torch.randn(5, 12))
+    torch.testing.assert_close(points.norm(dim=1), torch.ones(5))

@@ -58,6 +58,7 @@ def facts(**more):
              "stopped": False, "measured": True, "notes": [ODD], "repeat": ["finetune", "fit"],
              "plan": [{"phase": "tune", "rate": "sgd", "augment": "light", "mixing": "mixup 0.4"}]}  # fmt: skip
     model = {"labels": {"kind": "class", "names": ["ants", ODD]}, "backbone": {"name": "timm/net"},
+             "task": {"kind": "classify"},
              "preprocessing": {"size": [224, 224], "mean": [0.5], "std": [0.5]}, "versions": {"python": "3"},
              "chosen": {"phase": "tune", "epoch": 2, "share": 1.0, "score": 0.92}}  # fmt: skip
     mistake = Mistake(shown=Shown(name=f"{ODD}.png", lines=(ODD,), jpeg=b"\xff\xd8 picture"), map=b"\xff\xd8 map")

@@ -162,11 +162,13 @@ def test_a_number_is_neither_balanced_nor_cut(words):
     assert decided(Plan(mixup=0.2), "number").mixup == 0.2
 
 
-def test_the_names_of_samplers_are_those_of_the_loaders():
-    from finetune.data.samplers import POWERS
-    from finetune.training.plan import SAMPLERS
-
-    assert set(SAMPLERS) == set(POWERS)
+def test_samplers_are_checked_with_the_plan_and_m_per_class_with_its_batch():
+    assert Plan(sampler="8-per-class", batch_size=16).sampler == "8-per-class"
+    with pytest.raises(ConfigError, match=r'Unknown sampler "balance".*Did you mean "balanced"'):
+        Plan(sampler="balance")
+    for sampler, batch_size in (("m-per-class", 6), ("1-per-class", 8), ("8-per-class", 12)):
+        with pytest.raises(ConfigError, match="batch_size must be a multiple of that"):
+            Plan(sampler=sampler, batch_size=batch_size)
 
 
 def test_a_number_is_not_mirrored_unless_its_sign_can_be_changed():

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 import finetune as ft
+from finetune.models.heads import Embedding
+from finetune.models.network import Network
 from finetune.training.machine import suitable_workers
 from finetune.training.phase import Phase
 from finetune.training.transfer import transfer
@@ -67,3 +69,28 @@ def test_readers_never_outnumber_the_cores_left_by_the_ranks(cores, ranks, accel
     workers = suitable_workers(cores // ranks, accelerator)
     assert 0 <= workers <= 8 and (workers == 0 or workers == 1 or ranks * (workers + 1) <= cores)
     assert workers >= 1 or accelerator == "cpu"
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:.*")
+def test_points_and_proxies_are_the_same_for_two_ranks(tmp_path, textures):
+    """Steps of m-per-class are dealt out whole, and the loss is a mean over pictures."""
+    phases = (Phase(name="all", epochs=2, lr=0.05, norms="frozen", augment="none"),)
+    words = {"sampler": "m-per-class", "monitor": "map_at_r"}
+
+    def ended(name, what_plan):
+        network = without_dropout()
+        network = Network(network.body, Embedding(network.head.in_features, 8, 3), origin=network.origin,
+                          spec=network.spec, head_path=None)  # fmt: skip
+        what, task = lesson(textures, network, n=31, options=ft.Embed())
+        start = network.head.proxies.detach().clone()
+        transfer(network, task, what, what_plan, phases, around(tmp_path / name, what_plan), say=lambda line: None)
+        return network, start
+
+    torch.manual_seed(0)
+    two, _ = ended("two", plan(2, 4, **words))
+    torch.manual_seed(0)
+    one, start = ended("one", plan(1, 8, **words))
+    assert (one.head.proxies - start).abs().max() > 0.01, "nothing was learned, so nothing was compared"
+    for a, b in zip(two.parameters(), one.parameters(), strict=True):
+        np.testing.assert_allclose(a.detach(), b.detach(), rtol=1e-4, atol=1e-5)
