@@ -13,6 +13,7 @@ from .data.looks import Onlooker
 from .data.readers import scan, without_unreadable
 from .data.splits import split_examples
 from .data.stratify import assign_parts, strata_of, together
+from .data.texts import in_order
 from .errors import ConfigError, DataError, listing
 from .gather import find_pairs, joined, told_pairs
 from .recipe import Recipe, task_for
@@ -148,9 +149,8 @@ def _sample(examples: Examples, most: int, seed: int) -> tuple[Examples, list[st
     if len(examples) <= most:
         return examples, []
     # In the order of their names, so that the order of files decides nothing.
-    order = np.argsort(examples.table["id"].to_numpy(dtype=object).astype(str), kind="stable")
-    targets = [examples.targets[row] for row in order]
-    units = list(examples.table["group"].iloc[order])
+    order = in_order(examples.table["id"])
+    targets, units = list(examples.table["target"].iloc[order]), list(examples.table["group"].iloc[order])
     strata = strata_of(targets, examples.kind, np.random.default_rng(seed))
     share = most / len(examples)
     place = assign_parts(strata, units, [share, 1 - share], np.random.default_rng(seed))

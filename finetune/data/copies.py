@@ -23,7 +23,7 @@ from ..errors import UnreadableError
 from ..files import replacing
 from .aligned import align, one_thread
 from .examples import Examples
-from .families import clusters as joined
+from .families import heads
 from .likeness import by_corners, by_features, by_hash
 from .looks import Looks
 from .readers import read_ahead, read_image
@@ -183,9 +183,8 @@ def clusters(pairs: Iterable[Pair], count: int) -> np.ndarray:
         (count,) int64, the number of each row's family, from 0 in the order of their first rows; a picture without
         copies is a family of its own.
     """
-    number = np.empty(count, np.int64)
-    for name, rows in enumerate(joined(count, ((pair.first, pair.second) for pair in pairs))):
-        number[rows] = name
+    head = heads(count, ((pair.first, pair.second) for pair in pairs))
+    number: np.ndarray = (np.cumsum(head == np.arange(count)) - 1)[head]
     return number
 
 

@@ -28,6 +28,7 @@ from .shards import list_shards
 from .tables import TABLES, list_table, read_table
 from .targets import parse_targets
 from .tars import find_archives, is_shards
+from .texts import Texts, all_differ, give_back
 
 __all__ = ["Examples", "list_pictures", "read_examples"]
 
@@ -108,6 +109,7 @@ def read_examples(data: Data, *, for_training: bool = True, new_classes: bool = 
                        notes=(*([NOTE] if generated else []), *examples.notes, *repeated))  # fmt: skip
     if for_training:
         _check_learnable(examples, data.source, new_classes=new_classes)
+    give_back()
     return examples
 
 
@@ -126,20 +128,25 @@ def _understood(found: Listing, data: Data) -> Examples:
     given = any(split is not None for split in found.splits)
     table = pd.DataFrame(
         {
-            "id": found.ids,
-            "source": found.sources,
+            "id": _column(found.ids),
+            "source": _column(found.sources),
             # Objects, for pandas would turn None into NaN and labels' tuples into columns.
             "target": pd.Series(parsed.values, dtype="float64" if parsed.kind == "number" else "object"),
             "group": pd.Series(groups, dtype="object"),
             "split": pd.Series([part_of(s, n) if given else None for n, s in enumerate(found.splits)], dtype="object"),
-        }
+        },
+        copy=False,
     )
     if found.extra is not None:
         table = pd.concat([table, found.extra.rename(columns=_beside_ours(found.extra))], axis=1)
     return Examples(table=table, kind=parsed.kind, arrays=found.arrays, notes=tuple(notes), delimiter=parsed.delimiter)
 
 
-def _with_frames(groups: list[str | None], sources: list[str]) -> tuple[list[str | None], list[str]]:
+def _column(texts: Sequence[str]) -> Any:
+    return (texts if isinstance(texts, Texts) else Texts(texts)).column()
+
+
+def _with_frames(groups: list[str | None], sources: Sequence[str]) -> tuple[list[str | None], list[str]]:
     """Gives frames of one file, and the file itself, one group where they have none; and a note where it did."""
     addresses = [parse_address(source) for source in sources]
     framed = {address.file for address in addresses if address.frame}
@@ -236,7 +243,7 @@ def _list_remote(source: Any, data: Data) -> Listing:
     return replace(found, notes=[*notes, *found.notes])
 
 
-def _refuse_own(sources: list[str], data: Data) -> None:
+def _refuse_own(sources: Sequence[str], data: Data) -> None:
     """A table from elsewhere, which a stranger may have written, does not say what is read of this machine."""
     if not is_remote(data.source) or is_own(str(data.source)):
         return
@@ -273,7 +280,7 @@ def _nearby(path: Path) -> str:
 
 def _once(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Keeps one row a picture, and refuses rows that contradict each other."""
-    if table["id"].is_unique:
+    if all_differ(table["id"]):
         return table, []
     again = table.duplicated("id", keep=False)
     columns = ["target", "group", "split"]
@@ -302,16 +309,17 @@ def _check_learnable(examples: Examples, source: object, *, new_classes: bool) -
     table, kind = examples.table, examples.kind
     where = printable(str(source)) if isinstance(source, (str, Path)) else "the source"
     parts = set(table["split"])
-    train = table[table["split"] == "train"] if parts != {None} else table
-    if train.empty:
+    learns = (table["split"] == "train").to_numpy() if parts != {None} else np.ones(len(table), bool)
+    if not learns.any():
         raise DataError(f"No example of {where} is for training; there are only {listing(sorted(parts))} parts.")
-    names = _names(train["target"], kind)
-    if kind == "number" and train["target"].nunique() == 1:
-        raise DataError(f"Every target of {where} is {train['target'].iloc[0]}. Expected numbers that differ.")
+    train = table["target"][learns]
+    names = _names(train, kind)
+    if kind == "number" and train.nunique() == 1:
+        raise DataError(f"Every target of {where} is {train.iloc[0]}. Expected numbers that differ.")
     if kind == "class" and len(names) == 1:
         raise DataError(
             f'All {len(train)} training examples of {where} have one class, "{names[0]}". Expected two classes or more'
-            f"{_deeper(train['id'], source)}."
+            f"{_deeper(table['id'][learns], source)}."
         )
     if kind == "labels" and not names:
         raise DataError(f"No training example of {where} carries a label. Expected each label on at least one.")

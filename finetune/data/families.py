@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 
 def clusters(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The sets of rows that links join, each sorted, in the order of their first rows; rows alone are sets of one.
@@ -13,20 +15,33 @@ def clusters(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
         count: How many rows there are.
         links: Pairs of rows.
     """
-    head = list(range(count))
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for row, head in enumerate(heads(count, links).tolist()):
+        found[head].append(row)
+    return list(found.values())
+
+
+def heads(count: int, links: Iterable[tuple[int, int]]) -> np.ndarray:
+    """(count,) int64, the first row of the set that links join each row to; itself for a row alone.
+
+    Args:
+        count: How many rows there are.
+        links: Pairs of rows.
+    """
+    head: dict[int, int] = {}  # of those that have links: of a million rows few have
 
     def top(row: int) -> int:
-        while head[row] != row:
-            head[row] = row = head[head[row]]
+        while (above := head.setdefault(row, row)) != row:
+            head[row] = row = head[above]
         return row
 
     for one, other in links:
         first, second = sorted((top(one), top(other)))
         head[second] = first
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for row in range(count):
-        found[top(row)].append(row)
-    return list(found.values())
+    found = np.arange(count)
+    for row in head:
+        found[row] = top(row)
+    return found
 
 
 def families(groups: Sequence[str | None], links: Iterable[tuple[int, int]]) -> list[str | None]:

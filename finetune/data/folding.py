@@ -13,6 +13,7 @@ from ..types import Kind
 from .examples import Examples
 from .splits import Splits, check_lone_classes
 from .stratify import assign_folds, strata_of, together
+from .texts import in_order
 
 
 def fold_examples(examples: Examples, folds: int, *, seed: int = 0, clusters: np.ndarray | None = None) -> Splits:
@@ -44,14 +45,16 @@ def fold_examples(examples: Examples, folds: int, *, seed: int = 0, clusters: np
             f"There are {counted} examples or groups to hold out for {folds} folds. Expected one a fold at least: "
             "fewer --folds, or more examples."
         )
-    rows = rows[np.argsort(table["id"].to_numpy(dtype=object)[rows].astype(str), kind="stable")]
+    held_out = (table["split"] != "test").to_numpy()
+    rows = in_order(table["id"])
+    rows = rows[held_out[rows]]
     targets = table["target"].iloc[rows].tolist()
     strata = strata_of(targets, examples.kind, np.random.default_rng(seed))
     fold = np.zeros(len(table), np.int64)
     fold[rows] = 1 + assign_folds(strata, [units[row] for row in rows], folds, np.random.default_rng(seed))
     _check_folds(targets, fold[rows], examples.kind, folds)
     return Splits(
-        ids=table["id"].to_numpy(dtype=object), part=np.where(fold == 0, "test", "train").astype("<U10"),
+        ids=table["id"].array, part=np.where(fold == 0, "test", "train").astype("<U10"),
         units=tuple(units), fold=fold,
         notes=(f"Each example is held out once, in one of {folds} folds; the model averages the {folds} networks.",),
     )  # fmt: skip

@@ -13,7 +13,8 @@ import pandas as pd
 from ..errors import ConfigError, DataError, listing, nearest
 from .listings import PART_WORDS, Listing
 from .options import Data
-from .tables import IMAGE_NAMES, TARGET_NAMES, as_cell, cell_text
+from .tables import IMAGE_NAMES, TARGET_NAMES, as_cell
+from .texts import cell_text
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -76,13 +76,14 @@ def find_leaks(examples: Examples, part: np.ndarray, pairs: Iterable[PairLike], 
         The leaks in the order of the table: every pair, and for a group in several parts each of its examples outside
         the part of its first one, beside that one.
     """
-    ids = [str(name) for name in examples.table["id"]]
+    ids = examples.table["id"]
 
     def leak(one: int, other: int, why: str) -> Leak:
         first, second = sorted((one, other))
         return Leak(
-            rows=(first, second), ids=(ids[first], ids[second]), parts=(str(part[first]), str(part[second])), why=why
-        )
+            rows=(first, second), ids=(str(ids.iloc[first]), str(ids.iloc[second])),
+            parts=(str(part[first]), str(part[second])), why=why,
+        )  # fmt: skip
 
     found: dict[tuple[int, int], Leak] = {}
     heads: dict[str, int] = {}

@@ -50,8 +50,8 @@ class Listing:
         arrays: The pictures themselves, where they were given in memory.
     """
 
-    ids: list[str]
-    sources: list[str]
+    ids: Sequence[str]
+    sources: Sequence[str]
     cells: list[Any]
     groups: list[str | None]
     splits: list[str | None]

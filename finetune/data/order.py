@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import ConfigError, DataError, listing, nearest
 from .examples import COLUMNS, Examples
-from .tables import cell_text
+from .texts import cell_text
 
 ROW = "row"
 """The order in which the source lists its examples, where no column is called so."""
@@ -121,14 +121,15 @@ def _nanoseconds(read: pd.Series[Any]) -> list[int | None]:
 
 
 def by_time(
-    moment: np.ndarray, units: Sequence[str | None], ids: Sequence[str], shares: Sequence[float], *, gap: int = 0
-) -> np.ndarray:
+    moment: np.ndarray, units: Sequence[str | None], ids: Sequence[str] | np.ndarray, shares: Sequence[float], *,
+    gap: int = 0,
+) -> np.ndarray:  # fmt: skip
     """The earliest examples in the first part, the latest in the last.
 
     Args:
         moment: (N,) ranks as from `moments`.
         units: Examples of equal units stay together, at the latest moment of them all; None stands alone.
-        ids: Decide who is beside a border among examples of one moment.
+        ids: Names, or their ranks: they decide who is beside a border among examples of one moment.
         shares: Share of each part; the sum is 1.
         gap: How many examples on each side of a border are left out.
 
@@ -156,7 +157,7 @@ def by_time(
         possible = range(cuts[-1] + 1, blocks - (parts - number) + 1)
         cuts.append(min(possible, key=lambda blocks_before: abs(filled[blocks_before - 1] - wanted)))
     part = np.searchsorted(cuts[1:], block, side="right").astype(np.int64)
-    return leave_gap(part, [np.lexsort((np.asarray(ids, str), moment, when))], gap)
+    return leave_gap(part, [np.lexsort((np.asarray(ids), moment, when))], gap)
 
 
 def stretches_of(

@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import os
+from array import array
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import DataError, listing
 from .addresses import is_remote, parse_address, printable
 from .folders import walk
 from .listings import is_picture
+from .texts import Texts
 
 Names = dict[str, list[str]]
 
 
 class _Folder:
-    """The files of a folder: by their names, and by names that mean the same, which few tables need."""
+    """The files of a folder: by their names, and by names that mean the same, which few tables need.
 
-    def __init__(self, names: list[str]) -> None:
-        self.exact = set(names)
-        self._names = names
+    A million names are 30 MB so, and 130 MB as a set.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        hashes, ends, self._bytes = array("q"), array("q", [0]), bytearray()
+        for name in names:
+            hashes.append(hash(name))
+            self._bytes += name.encode("utf-8", "surrogatepass")
+            ends.append(len(self._bytes))
+        order = np.argsort(np.asarray(hashes))
+        # Arrays of Python's own, for `bisect` asks one value at a time.
+        self._hashes = array("q", np.asarray(hashes)[order].tobytes())
+        self._order, self._ends = array("q", order.tobytes()), ends
         self._similar: Names | None = None
+
+    def __contains__(self, name: str) -> bool:
+        wanted = hash(name)
+        place = bisect_left(self._hashes, wanted)
+        while place < len(self._hashes) and self._hashes[place] == wanted:
+            if self._written(self._order[place]) == name.encode("utf-8", "surrogatepass"):
+                return True
+            place += 1
+        return False
+
+    def __len__(self) -> int:
+        return len(self._order)
 
     def similar(self, name: str) -> list[str]:
         if self._similar is None:
-            self._similar = _by_name(self._names)
+            names = [self._written(row).decode("utf-8", "surrogatepass") for row in range(len(self))]
+            self._similar = _by_name(names)
         return self._similar.get(name.lower(), [])
+
+    def _written(self, row: int) -> bytearray:
+        return self._bytes[self._ends[row] : self._ends[row + 1]]
 
 
 class Located(NamedTuple):
     """Pictures that a table names: the id and the absolute path of each, and notes."""
 
-    ids: list[str]
-    sources: list[str]
+    ids: Texts
+    sources: Texts
     notes: list[str]
 
 
@@ -55,7 +86,8 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
     if isinstance(root, str) or all(map(is_remote, values)):
         return _at_urls(values, root)
     index = _Index(root)
-    sources: list[str] = []
+    start = f"{index.root}{os.sep}"
+    ids, sources = Texts(), Texts()
     missing: list[str] = []
     for value in values:
         source = value if is_remote(value) else _source(value.strip(), index)
@@ -63,6 +95,7 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
             missing.append(value)
         else:
             sources.append(source)
+            ids.append(value if source == start + value else _id(source, start))
     links = f" {len(index.outside)} links that lead out of {index.root} were not followed." if index.outside else ""
     if missing:
         several = (
@@ -75,11 +108,6 @@ def locate(values: Sequence[str], root: Path | str | None, where: str) -> Locate
             f"{listing([repr(value) for value in missing])}.{several}{links} Looked in {index.root}. "
             f"Expected paths relative to that folder: give another one as root, or remove these rows."
         )
-    start = f"{index.root}{os.sep}"
-    # The cell itself where it says the same: a million texts less.
-    ids = [
-        value if source == start + value else _id(source, start) for source, value in zip(sources, values, strict=True)
-    ]
     notes = [f"{index.searched} pictures were found by name under {index.root}."] if index.searched else []
     notes += [links.strip()] if links else []
     return Located(ids, sources, notes)
@@ -112,8 +140,8 @@ def _source(value: str, index: _Index) -> str | None:
 def _at_urls(values: Sequence[str], root: Path | str | None) -> Located:
     """Pictures at URLs: whether they are there is known when they are read."""
     base = f"{root}".rstrip("/")
-    sources = [value if is_remote(value) else f"{base}/{value.strip().replace(chr(92), '/')}" for value in values]
-    ids = [printable(source).removeprefix(f"{printable(base)}/") for source in sources]
+    sources = Texts(value if is_remote(value) else f"{base}/{value.strip().replace(chr(92), '/')}" for value in values)
+    ids = Texts(printable(source).removeprefix(f"{printable(base)}/") for source in sources)
     return Located(ids, sources, [])
 
 
@@ -128,6 +156,7 @@ class _Index:
         self.outside: list[str] = []
         self._real = os.path.realpath(self.root)
         self._folders: dict[str, _Folder] = {}
+        self._places: dict[str, tuple[str, _Folder]] = {}
         self._under: Names | None = None
 
     def find(self, value: str) -> str | None:
@@ -135,18 +164,29 @@ class _Index:
             return None
         forms = (value, value.replace("\\", "/")) if "\\" in value else (value,)
         for form in forms:
-            folder, name = os.path.split(os.path.normpath(os.path.join(self.root, form)))  # noqa: PTH118  # a million
-            listed = self._listed(folder)
-            if name in listed.exact:
-                return os.path.join(folder, name)  # noqa: PTH118
+            name, start, listed = self._place(form)
+            if name in listed:
+                return start + name
             one = self._one(listed.similar(name), value)
             if one:
-                return os.path.join(folder, one)  # noqa: PTH118
+                return start + one
         if not self.search:
             return None
         one = self._one(self._anywhere().get(PurePosixPath(value.replace("\\", "/")).name.lower(), []), value)
         self.searched += one is not None
         return one
+
+    def _place(self, form: str) -> tuple[str, str, _Folder]:
+        """The name at the end of a path, what stands before it in the absolute one, and the files there."""
+        name = form.rpartition("/")[2]
+        before = form[: len(form) - len(name)]
+        if name in ("", ".", "..") or os.sep in name or ":" in name:  # the end of the path is not its name
+            folder, name = os.path.split(os.path.normpath(os.path.join(self.root, form)))  # noqa: PTH118
+            return name, os.path.join(folder, ""), self._listed(folder)  # noqa: PTH118
+        if before not in self._places:
+            folder = os.path.normpath(os.path.join(self.root, before))  # noqa: PTH118  # as texts: a million paths
+            self._places[before] = os.path.join(folder, ""), self._listed(folder)  # noqa: PTH118
+        return name, *self._places[before]
 
     def _one(self, found: list[str], value: str) -> str | None:
         if len(found) > 1:
@@ -157,12 +197,12 @@ class _Index:
         if folder not in self._folders:
             try:
                 with os.scandir(folder) as entries:
-                    names = [e.name for e in entries if e.is_file() and not (e.is_symlink() and self._out(e.path))]
-                if names and self._out(folder):
-                    names = []
+                    found = _Folder(
+                        e.name for e in entries if e.is_file() and not (e.is_symlink() and self._out(e.path))
+                    )
+                self._folders[folder] = _Folder(()) if len(found) and self._out(folder) else found
             except OSError:
-                names = []
-            self._folders[folder] = _Folder(names)
+                self._folders[folder] = _Folder(())
         return self._folders[folder]
 
     def _out(self, path: str) -> bool:

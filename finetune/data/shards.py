@@ -24,6 +24,7 @@ from .options import Data
 from .paths import Located
 from .tables import TARGET_NAMES, list_table
 from .tars import Member, index_tar, open_archive
+from .texts import Texts
 
 MOST_TEXT = 1 << 20  # bytes of a label
 MOST_PICTURE = 1 << 30
@@ -43,7 +44,7 @@ def list_shards(archives: Sequence[str], data: Data, root: str) -> Listing:
         DataError: An archive that is cut off or damaged, or samples without a picture or a label.
     """
     rows: list[dict[str, Any]] = []
-    located = Located([], [], [])
+    located = Located(Texts(), Texts(), [])
     words: list[str | None] = []
     links = without = 0
     for archive in archives:
@@ -90,7 +91,7 @@ def _as_listing(table: pd.DataFrame, located: Located, data: Data, where: str) -
     if len(gaps):
         raise DataError(f"{len(gaps)} samples of {where} have no {target}, such as {located.ids[gaps[0]]}.")
     image = "__image__"
-    table[image] = located.sources
+    table[image] = located.sources.column()
     found = list_table(table, replace(data, image=image, target=target), None, where, located=located)
     found.folders = target == "cls"  # a number that WebDataset's users mean as a class
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from .examples import Examples
 from .findings import counted
 from .order import LEFT_OUT, by_time, leave_gap, moments, stretches_of
 from .stratify import assign_parts, deal_out, settle, strata_of, together
+from .texts import Texts, cells_of, give_back, in_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,8 @@ class Splits:
     """Which part each example belongs to.
 
     Args:
-        ids: (N,) str, the examples' ids.
-        part: (N,) str, one of `PARTS` for each example, or "" for one that is in no part.
+        ids: The examples' ids, N texts in a column of pandas.
+        part: (N,) of Python's texts, one of `PARTS` for each example, or "" for one that is in no part.
         units: What was kept together: a name for each of N examples, None where it stands alone.
         fold: (N,) int64, the fold that holds each example out, from 1; 0 for the test part. None without folds.
         refit: Train and test were given without validation, which was carved from train: the final fit uses both.
@@ -35,7 +37,7 @@ class Splits:
         leaks: How many pairs of examples in different parts give each other away.
     """
 
-    ids: np.ndarray
+    ids: pd.api.extensions.ExtensionArray
     part: np.ndarray
     units: tuple[str | None, ...]
     fold: np.ndarray | None = None
@@ -50,8 +52,11 @@ class Splits:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over ids and parts, whatever their order."""
-        lines = sorted(f"{name}\t{part}\n" for name, part in zip(self.ids, self.part, strict=True))
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        both = zip(cells_of(pd.Series(self.ids)), self.part, strict=True)
+        digest = hashlib.sha256()
+        for line in Texts(f"{name}\t{part}\n" for name, part in both).in_order():
+            digest.update(line.encode())
+        return digest.hexdigest()
 
     def units_of(self, examples: Examples) -> Examples:
         """The same examples with what was kept together as their groups: those are independent of each other."""
@@ -101,13 +106,15 @@ def split_examples(
             not divide.
     """
     given = examples.table["split"].to_numpy(dtype=object)
-    ids = examples.table["id"].to_numpy(dtype=object)
+    ids = examples.table["id"].array
     moment = None if order is None else moments(examples, order)
     groups = list(examples.table["group"])
     sequences: list[np.ndarray] = []
     if moment is not None and stretches is not None:
         groups, sequences = stretches_of(moment, groups, list(ids), stretches)
     units = tuple(together(groups, clusters))
+    del groups
+    give_back()
     how = _How(
         units=units, moment=None if sequences else moment, sequences=sequences, gap=gap, seed=seed, hold_out=hold_out
     )
@@ -128,7 +135,7 @@ def split_examples(
             f"There is nothing to divide by order: the source gives the parts {listing(sorted(have))}. "
             "Leave order out, or the parts."
         )
-    kept = Splits(ids=ids, part=given.astype("<U10"), units=units)  # long enough for "validation" to be put in
+    kept = Splits(ids=ids, part=given.copy(), units=units)
     if "test" not in have:
         note = (
             "There is no test part. The validation part also chooses the best epoch, so its numbers are a little "
@@ -173,35 +180,41 @@ class _How:
 
 def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how: _How) -> tuple[np.ndarray, list[str]]:
     """The part of each of these rows, and notes on classes that are not in every part."""
-    ids = examples.table["id"].to_numpy(dtype=object).astype(str)
-    rows_by_id = rows[np.argsort(ids[rows], kind="stable")]  # numpy orders text by code point, everywhere alike
+    inside = np.zeros(len(examples), bool)
+    inside[rows] = True
+    rows_by_id = in_order(examples.table["id"])
+    rows_by_id = rows_by_id[inside[rows_by_id]]
     kept: dict[Part, float] = {"train": 1 - sum(shares.values())}
     kept.update((name, share) for name, share in shares.items() if share > 0)
-    units, wanted = [how.units[row] for row in rows_by_id], list(kept.values())
-    if how.moment is not None:
-        place = by_time(how.moment[rows_by_id], units, ids[rows_by_id].tolist(), wanted, gap=how.gap)
-    elif (whole := _by_class(examples.table["target"].iloc[rows_by_id].tolist(), units, wanted, how)) is not None:
-        place = whole
-    else:
-        targets = examples.table["target"].iloc[rows_by_id].tolist()
-        strata = strata_of(targets, examples.kind, np.random.default_rng(how.seed))
-        place = assign_parts(strata, units, wanted, np.random.default_rng(how.seed))
-        if how.sequences:  # a class must be learned and measured; a range of a number is not worth the shares
-            place = settle(place, strata, units, wanted, keep=examples.kind != "number")
     places = np.full(len(examples), LEFT_OUT)
-    places[rows_by_id] = place
+    places[rows_by_id] = _placed(examples, rows_by_id, list(kept.values()), how)
     if how.sequences:
-        inside = set(rows.tolist())
-        sequences = [np.array([row for row in one if row in inside], np.int64) for one in how.sequences]
+        sequences = [one[inside[one]] for one in how.sequences]
         _check_stretches(places, list(kept))
         places = leave_gap(places, sequences, how.gap)
     names = np.array([*kept, ""], dtype=object)
-    part = names[places[rows]].astype("<U10")
+    part = names[places[rows]]
     notes = [] if "test" in kept or "test" not in shares else ["There is no test part, as test=0 asks."]
-    notes += _order_notes(part, how, len(set(units)))
+    notes += _order_notes(part, how, len({how.units[row] for row in rows} if how.sequences else ()))
+    targets = examples.table["target"].iloc[rows].tolist()
     if how.moment is None and how.hold_out != "pictures":
-        return part, notes + _class_notes(examples.table["target"].iloc[rows].tolist(), part, list(kept))
-    return part, notes + _thin_notes(examples.table["target"].iloc[rows].tolist(), part, examples.kind, list(kept))
+        return part, notes + _class_notes(targets, part, list(kept))
+    return part, notes + _thin_notes(targets, part, examples.kind, list(kept))
+
+
+def _placed(examples: Examples, rows: np.ndarray, wanted: list[float], how: _How) -> np.ndarray:
+    """The place in `wanted` of each of these rows, which come in the order of their ids."""
+    units = [how.units[row] for row in rows]
+    if how.moment is not None:
+        return by_time(how.moment[rows], units, np.arange(len(rows)), wanted, gap=how.gap)
+    targets = examples.table["target"].iloc[rows].tolist()
+    if (whole := _by_class(targets, units, wanted, how)) is not None:
+        return whole
+    strata = strata_of(targets, examples.kind, np.random.default_rng(how.seed))
+    place = assign_parts(strata, units, wanted, np.random.default_rng(how.seed))
+    if how.sequences:  # a class must be learned and measured; a range of a number is not worth the shares
+        place = settle(place, strata, units, wanted, keep=examples.kind != "number")
+    return place
 
 
 def _by_class(targets: list[Any], units: Sequence[str | None], wanted: list[float], how: _How) -> np.ndarray | None:
@@ -258,12 +271,12 @@ def _thin_notes(targets: Sequence[Any], part: np.ndarray, kind: Kind, parts: lis
         empty = [name for name in parts if not (part == name).any()]
         return [f"There are too few examples or groups to fill the parts {listing(empty)}."] if empty else []
     counted: dict[str, dict[str, int]] = {}
-    for target, name in zip(targets, part, strict=True):
+    for (target, name), count in Counter(zip(targets, part.tolist(), strict=True)).items():
         if not name:
             continue
         for label in (target,) if kind == "class" else target:
             tally = counted.setdefault(label, dict.fromkeys(parts, 0))
-            tally[name] += 1
+            tally[name] += count
     notes = []
     for name in parts:
         missing = sorted(label for label, tally in counted.items() if tally[name] == 0)
@@ -300,11 +313,11 @@ def write_splits(path: str | Path, examples: Examples, splits: Splits) -> None:
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS if splits.fold is None else (*COLUMNS, "fold"))
-        fold = [""] * len(table) if splits.fold is None else [str(number or "") for number in splits.fold]
-        rows = zip(table["id"], table["target"], table["group"], splits.part, fold, strict=True)
-        for name, target, group, part, number in rows:
+        columns = (*(cells_of(table[name]) for name in ("id", "target", "group")), splits.part)
+        for row, (name, target, group, part) in enumerate(zip(*columns, strict=True)):
             joined = "|".join(target) if isinstance(target, tuple) else target
-            writer.writerow((name, joined, group or "", part, *(() if splits.fold is None else (number,))))
+            fold = () if splits.fold is None else (str(splits.fold[row] or ""),)
+            writer.writerow((name, joined, group or "", part, *fold))
 
 
 def read_splits(path: str | Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,11 @@ from ..types import Kind
 
 BINS = 10
 """A number is stratified by quantiles: so many, or fewer where they would hold less than 5 examples."""
+
+Amounts = Counter[int]
+"""How many examples of each stratum a unit holds."""
+
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 Strata = list[tuple[int, ...]]
 """For each example the numbers of the classes, labels or quantiles it counts for."""
@@ -31,11 +37,16 @@ def strata_of(targets: Sequence[Any], kind: Kind, rng: np.random.Generator) -> S
         order = np.lexsort((rng.random(len(targets)), np.asarray(targets, np.float64)))
         quantile = np.empty(len(targets), np.int64)
         quantile[order] = np.arange(len(targets)) * bins // max(1, len(targets))
-        return [(int(one),) for one in quantile]
+        each = [(number,) for number in range(bins)]
+        return [each[number] for number in quantile]
     # "No label" is a stratum too: pictures without a finding are often most of them.
-    names: list[tuple[str, ...]] = [(target,) if kind == "class" else (target or ("",)) for target in targets]
-    place = {name: number for number, name in enumerate(sorted({name for some in names for name in some}))}
-    return [tuple(place[name] for name in some) for some in names]
+    names: dict[Any, tuple[str, ...]] = {
+        target: (target,) if kind == "class" else (target or ("",)) for target in set(targets)
+    }
+    place = {name: number for number, name in enumerate(sorted({name for some in names.values() for name in some}))}
+    # One object for equal ones, of which a million examples have few.
+    strata = {target: tuple(place[name] for name in some) for target, some in names.items()}
+    return [strata[target] for target in targets]
 
 
 def assign_parts(
@@ -56,7 +67,7 @@ def assign_parts(
     """
     wanted = np.asarray(shares, np.float64)
     if all(group is None for group in groups) and all(len(some) == 1 for some in strata):
-        return _by_count(np.array([some[0] for some in strata]), wanted, rng)
+        return _by_count(np.fromiter((some[0] for some in strata), np.int64, len(strata)), wanted, rng)
     units, content = _units(strata, groups)
     return _greedy(content, np.bincount(units), wanted, rng)[units]
 
@@ -127,8 +138,7 @@ def settle(
         keep: Whether a stratum stays in every part that it is in.
     """
     unit, content = _units(strata, units)
-    first = {number: row for row, number in reversed(list(enumerate(unit)))}
-    part = np.array([place[first[number]] for number in range(len(content))])
+    part = place[np.unique(unit, return_index=True)[1]]
     amounts = np.zeros((len(content), 1 + max((s for one in content for s in one), default=0)))
     for number, one in enumerate(content):
         amounts[number, list(one)] = list(one.values())
@@ -178,6 +188,8 @@ def together(groups: Sequence[str | None], clusters: np.ndarray | None) -> list[
     """
     if clusters is None:
         return list(groups)
+    numbers, times = np.unique(clusters, return_counts=True)
+    copied = np.isin(clusters, numbers[times > 1])
     # A group and a cluster that share an example are one; each is led to the one it was found with first.
     leads: dict[tuple[str, Any], tuple[str, Any]] = {}
 
@@ -187,25 +199,41 @@ def together(groups: Sequence[str | None], clusters: np.ndarray | None) -> list[
             key = leads[key]
         return key
 
-    for group, cluster in zip(groups, clusters, strict=True):
-        if group is not None:
-            leads[root(("cluster", int(cluster)))] = root(("group", group))
-    roots = [root(("cluster", int(cluster))) for cluster in clusters]
-    sizes = Counter(roots)
+    # What has no copy joins nothing.
+    for row in np.flatnonzero(copied).tolist():
+        if groups[row] is not None:
+            leads[root(("cluster", int(clusters[row])))] = root(("group", groups[row]))
+    names: dict[str, str] = {}
+
+    def name(key: tuple[str, Any]) -> str:
+        kind, value = root(key) if key in leads else key
+        text = f"{kind} {value}"
+        return names.setdefault(text, text)
+
     return [
-        None if group is None and sizes[key] == 1 else f"{key[0]} {key[1]}"
-        for group, key in zip(groups, roots, strict=True)
+        name(("cluster", int(cluster))) if copy else None if group is None else name(("group", group))
+        for group, cluster, copy in zip(groups, clusters, copied, strict=True)
     ]
 
 
-def _units(strata: Strata, groups: Sequence[str | None]) -> tuple[list[int], list[Counter[int]]]:
+def _units(strata: Strata, groups: Sequence[str | None]) -> tuple[Rows, list[Amounts]]:
     """The unit of each example, which goes somewhere as a whole, and what each unit holds."""
-    seen: dict[str | int, int] = {}
-    # A text never equals a row's number, so that a lone example cannot fall into a group.
-    units = [seen.setdefault(row if group is None else group, len(seen)) for row, group in enumerate(groups)]
-    content: list[Counter[int]] = [Counter() for _ in seen]
-    for unit, some in zip(units, strata, strict=True):
-        content[unit].update(some)
+    seen: dict[str, int] = {}
+    units = np.empty(len(groups), np.int64)
+    count = 0
+    for row, group in enumerate(groups):
+        units[row] = count if group is None else seen.setdefault(group, count)
+        count += int(units[row]) == count
+    order = np.argsort(units, kind="stable")
+    content: list[Amounts] = []
+    known: dict[tuple[tuple[int, ...], ...], Amounts] = {}
+    ends = np.cumsum(np.bincount(units, minlength=count))
+    for first, end in zip(ends - np.diff(ends, prepend=0), ends, strict=True):
+        # Most units hold what others hold too: one object for them.
+        held = tuple(sorted(strata[row] for row in order[first:end]))
+        if held not in known:
+            known[held] = Counter(number for some in held for number in some)
+        content.append(known[held])
     return units, content
 
 
@@ -235,7 +263,7 @@ def _by_count(stratum: np.ndarray, wanted: np.ndarray, rng: np.random.Generator)
 
 
 def _greedy(
-    content: list[Counter[int]], sizes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator, *,
+    content: list[Amounts], sizes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator, *,
     everywhere: bool = True,
 ) -> np.ndarray:  # fmt: skip
     """Units of several examples, or of several strata.
@@ -244,27 +272,35 @@ def _greedy(
     Sechidis et al., "On the stratification of multi-label data", ECML 2011, with groups in the place of examples.
     `everywhere` puts each stratum into every part where it has units enough.
     """
-    members: defaultdict[int, list[int]] = defaultdict(list)
+    members: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
     totals: Counter[int] = Counter()
     for unit, amounts in enumerate(content):
         totals.update(amounts)
         for stratum in amounts:
             members[stratum].append(unit)
-    desire = [{stratum: share * total for stratum, total in totals.items()} for share in wanted]
-    room = wanted * sizes.sum()
+    # Numbers of Python's own: numpy's take ten times as long one by one.
+    desire = [{stratum: share * total for stratum, total in totals.items()} for share in wanted.tolist()]
+    room, shares, size_of = (wanted * sizes.sum()).tolist(), wanted.tolist(), sizes.tolist()
     held: defaultdict[int, set[int]] = defaultdict(set)
     part = np.full(len(content), -1)
     chance = rng.random(len(content))
+
+    def rank(p: int) -> tuple[int, int]:
+        # Rounded, since sums of shares in another order must not decide; room settles what is left equal.
+        return round(desire[p][stratum] * 1e6), round(room[p] / shares[p] * 1e6)
+
+    everyone = range(len(shares))
     for stratum in sorted(members, key=lambda s: (len(members[s]), s)):
         required = set(_required(len(members[stratum]), len(wanted))) if everywhere else set()
-        free = sorted((u for u in members[stratum] if part[u] < 0), key=lambda u: (-content[u][stratum], chance[u]))
-        for done, unit in enumerate(free):
+        free = np.asarray(members[stratum])
+        free = free[part[free] < 0]
+        amount_of = np.fromiter((content[unit][stratum] for unit in free), np.int64, len(free))
+        free = free[np.lexsort((chance[free], -amount_of))]
+        for done, unit in enumerate(free.tolist()):
             lacking = required - held[stratum]
-            choice = lacking if len(lacking) >= len(free) - done else range(len(wanted))
-            # Rounded, since sums of shares in another order must not decide; room settles what is left equal.
-            best = max(sorted(choice), key=lambda p: (round(desire[p][stratum], 6), round(room[p] / wanted[p], 6)))
+            best = max(sorted(lacking) if len(lacking) >= len(free) - done else everyone, key=rank)
             part[unit] = best
-            room[best] -= sizes[unit]
+            room[best] -= size_of[unit]
             for other, amount in content[unit].items():
                 desire[best][other] -= amount
                 held[other].add(best)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple, TextIO
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -20,6 +20,7 @@ from .listings import Listing, is_picture
 from .options import Data
 from .paths import Located, locate
 from .remote import read_source
+from .texts import PIECE, Texts, cell_text, cells_of, give_back, thrifty
 
 TABLES = frozenset({".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".jsonl"})
 
@@ -33,8 +34,8 @@ TARGET_NAMES = (
     *("rating", "score"),
 )
 
-FEW = 10_000
-"""How many different cells of a column are remembered while it is read."""
+Opened = Callable[[], BinaryIO]
+"""Opens a file once more, from its beginning."""
 
 
 def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFrame, list[str]]:
@@ -51,26 +52,30 @@ def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFra
     Raises:
         DataError: A file that is no table.
     """
-    raw = read_source(str(path)) if is_remote(path) else Path(path).read_bytes()
+    raw, file = (read_source(str(path)), None) if is_remote(path) else (b"", Path(path))
+
+    def opened() -> BinaryIO:
+        # Once more for each pass over it: a file of a million rows is never in memory as a whole.
+        return io.BytesIO(raw) if file is None else file.open("rb")
+
     path = Path(urlsplit(str(path)).path if is_remote(path) else path)
     if path.suffix.lower() in (".parquet", ".pq"):
         try:
-            return pd.read_parquet(io.BytesIO(raw)), []
+            with opened() as parquet, thrifty():
+                return pd.read_parquet(parquet), []
         except (OSError, ValueError) as error:  # pyarrow's own errors are both
             raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    text, notes = _decode(path, raw)
+    coding, notes = _coding(path, opened)
     if path.suffix.lower() == ".jsonl":
-        return _json_lines(path, text), notes
+        with coding.lines(opened(), ends="\n") as lines:
+            return _json_lines(path, lines), notes
     csv.field_size_limit(2**31 - 1)  # 131072 unless told; a C long, which has 32 bits on Windows
-    separator = _separator(path, text)
-    columns = _columns_of(path, text, separator)
-    header = [cells[0] for cells in columns]
+    with coding.lines(opened()) as lines:
+        separator = _separator(path, lines)
+    with coding.lines(opened()) as lines:
+        header, columns = _columns_of(path, lines, separator, no_header=no_header)
     names = [str(number) for number in range(len(header))] if no_header else _distinct(header)
-    # One after the other, so that what a column was read into goes before the next one is copied.
-    table = pd.DataFrame(index=pd.RangeIndex(len(columns[0]) - (not no_header)))
-    for name in names:
-        cells = columns.pop(0)
-        table[name] = pd.Series(cells if no_header else cells[1:], dtype=str)
+    table = pd.DataFrame({name: column.column() for name, column in zip(names, columns, strict=True)}, copy=False)
     commas = _decimal_commas(table) if separator == ";" else []
     for name in commas:
         table[name] = table[name].str.replace(",", ".", regex=False)
@@ -79,29 +84,37 @@ def read_table(path: str | Path, *, no_header: bool = False) -> tuple[pd.DataFra
     return table, notes
 
 
-def _columns_of(path: Path, text: str, separator: str) -> list[list[str]]:
-    """The cells, column by column, of the first line too.
+def _columns_of(path: Path, lines: TextIO, separator: str, *, no_header: bool) -> tuple[list[str], list[Texts]]:
+    """The cells of the first line, and the columns: of the first line too where it is an example.
 
     Read strictly: pandas shifts columns where lines end in a separator, and fills up lines cut short.
     """
-    # Encoded, a text takes a quarter of what StringIO makes of it.
-    lines = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8", "surrogatepass", newline="")
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    columns: list[list[str]] = []
-    known: list[dict[str, str]] = []
+    header: list[str] = []
+    columns: list[Texts] = []
+    rows: list[list[str]] = []
+
+    def add() -> None:
+        for column, cells in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+            column.extend(cells)
+        rows.clear()
+
     try:
         for row in reader:
-            if not any(cell.strip() for cell in row):
+            if not "".join(row).strip():
                 continue
-            if not columns:
-                columns, known = [[] for _ in row], [{} for _ in row]
+            first = not columns
+            if first:
+                header, columns = row, [Texts() for _ in row]
             while len(row) > len(columns) and not row[-1].strip():
                 row.pop()
             if len(row) != len(columns):
                 raise csv.Error(f"it has {len(row)} cells where the first line has {len(columns)}")
-            for cells, seen, cell in zip(columns, known, row, strict=True):
-                # One object for equal cells, as long as a column has few of them.
-                cells.append(seen.setdefault(cell, cell) if len(seen) < FEW else seen.get(cell, cell))
+            if no_header or not first:
+                rows.append(row)
+            if len(rows) == PIECE:
+                add()
+        add()
     except csv.Error as error:
         raise DataError(
             f"{path} cannot be read as a table separated by {separator!r}: line {reader.line_num}: {error}. Expected "
@@ -109,7 +122,7 @@ def _columns_of(path: Path, text: str, separator: str) -> list[list[str]]:
         ) from error
     if not columns:
         raise DataError(f"{path} holds no rows: all its cells are empty. Expected a table with a line an example.")
-    return columns
+    return header, columns
 
 
 def _distinct(header: list[str]) -> list[str]:
@@ -131,10 +144,9 @@ def _decimal_commas(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _json_lines(path: Path, text: str) -> pd.DataFrame:
+def _json_lines(path: Path, lines: TextIO) -> pd.DataFrame:
     rows = []
-    # A string may hold U+2028 or U+0085 as they are, which splitlines takes for ends of lines.
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -147,23 +159,52 @@ def _json_lines(path: Path, text: str) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
-def _decode(path: Path, raw: bytes) -> tuple[str, list[str]]:
-    if not raw.strip():
-        raise DataError(f"{path} is empty. Expected a table with a line an example.")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls "Unicode text"
-        return raw.decode("utf-16"), []
-    if b"\x00" in raw[:4096]:
+class _Coding(NamedTuple):
+    """How the bytes of a file are text."""
+
+    name: str
+    errors: str = "strict"
+
+    def lines(self, file: BinaryIO, *, ends: str = "") -> TextIO:
+        """The text line by line: by every end of a line that csv knows, or by one alone.
+
+        A string of JSON may hold U+2028 or U+0085 as they are, which are ends of lines to others.
+        """
+        return io.TextIOWrapper(file, self.name, self.errors, newline=ends)
+
+
+def _coding(path: Path, opened: Opened) -> tuple[_Coding, list[str]]:
+    """Finds out how a file is written; all of it is looked at, piece by piece."""
+    with opened() as file:
+        head = file.read(4096)
+        if not head.strip() and not any(piece.strip() for piece in _pieces(file)):
+            raise DataError(f"{path} is empty. Expected a table with a line an example.")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls "Unicode text"
+        return _Coding("utf-16"), []
+    if b"\x00" in head:
         raise DataError(f"{path} is no text. Expected a CSV or TSV table; a Parquet file must end in .parquet.")
     try:
-        return raw.decode("utf-8-sig"), []
+        with opened() as file:
+            decoder = codecs.getincrementaldecoder("utf-8-sig")()
+            for piece in _pieces(file):
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
+        return _Coding("utf-8-sig"), []
     except UnicodeDecodeError:
         # Replaced rather than strict: five bytes mean nothing in cp1252, and one odd sign in a remark stops nobody.
-        return raw.decode("cp1252", errors="replace"), [f"{path} is not UTF-8; it was read as Windows-1252."]
+        return _Coding("cp1252", "replace"), [f"{path} is not UTF-8; it was read as Windows-1252."]
 
 
-def _separator(path: Path, text: str) -> str:
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(1 << 20), b"")
+
+
+def _separator(path: Path, lines: TextIO) -> str:
     if path.suffix.lower() in (".tsv", ".tab"):
         return "\t"
+    text = ""
+    while len(text.splitlines()) <= 20 and (more := lines.read(max(len(text), 1 << 16))):
+        text += more
     head = [line for line in text.splitlines()[:20] if line.strip()]
     best, most = ",", 1
     for sign in (",", ";", "\t"):
@@ -194,16 +235,17 @@ def list_table(
         raise DataError(f"{where} holds no rows. Expected one row an example.")
     table = table.rename(columns=str).reset_index(drop=True)
     image, targets, notes = _columns(table, data, where)
-    located = located or locate([cell_text(cell) for cell in table[image]], root, where)
+    located = located or locate(Texts.of(table[image]), root, where)
+    give_back()
     used = {image, *targets, *(name for name in (data.group, data.split) if name)}
     return Listing(
         ids=located.ids,
         sources=located.sources,
         cells=_once_each(_cells(table, targets)),
-        groups=_once_each([cell_text(cell) or None for cell in table[data.group]])
+        groups=_once_each(cell_text(cell) or None for cell in cells_of(table[data.group]))
         if data.group
         else [None] * len(table),
-        splits=[cell_text(cell) for cell in table[data.split]] if data.split else [None] * len(table),
+        splits=_once_each(map(cell_text, cells_of(table[data.split]))) if data.split else [None] * len(table),
         extra=table.drop(columns=list(used)),
         notes=[*notes, *located.notes],
     )
@@ -264,9 +306,9 @@ def _guess(
     return free[0] if len(free) == 1 else None
 
 
-def _cells(table: pd.DataFrame, targets: list[str]) -> list[Any]:
+def _cells(table: pd.DataFrame, targets: list[str]) -> Iterable[Any]:
     if len(targets) == 1:
-        return [as_cell(cell) for cell in table[targets[0]]]
+        return map(as_cell, cells_of(table[targets[0]]))
     marks = []
     for name in targets:
         texts = [cell_text(cell).strip().lower() for cell in table[name]]
@@ -281,7 +323,7 @@ def _cells(table: pd.DataFrame, targets: list[str]) -> list[Any]:
     return [tuple(name for name, mark in zip(targets, row, strict=True) if mark) for row in zip(*marks, strict=True)]
 
 
-def _once_each(values: list[Any]) -> list[Any]:
+def _once_each(values: Iterable[Any]) -> list[Any]:
     """The same, with one object for equal values: a million rows of few classes else hold a million texts."""
     known: dict[Any, Any] = {}
     return [known.setdefault(value, value) for value in values]
@@ -289,17 +331,10 @@ def _once_each(values: list[Any]) -> list[Any]:
 
 def as_cell(cell: Any) -> Any:
     """What a cell says: text, or a tuple of texts where it holds several labels."""
+    if isinstance(cell, str):
+        return cell
     if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
         return tuple(
             sorted(cell_text(one) for one in cell) if isinstance(cell, (set, frozenset)) else map(cell_text, cell)
         )
     return cell_text(cell)
-
-
-def cell_text(cell: Any) -> str:
-    """What a cell says, as text; an empty text for a gap (None, NaN, NaT)."""
-    if isinstance(cell, str):
-        return cell
-    if cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, (float, np.floating)) and math.isnan(cell)):
-        return ""
-    return str(cell)

@@ -70,18 +70,17 @@ def parse_targets(
 
 
 def _one_answer(texts: list[str], kind: str, folders: bool) -> Targets:
-    numbers = [_number(text) for text in texts]
-    numeric = all(number is not None for number in numbers)
-    distinct = set(texts)
-    fractional = numeric and any(number is not None and number != int(number) for number in numbers)
+    distinct = {text: _number(text) for text in set(texts)}
+    numeric = all(number is not None for number in distinct.values())
+    fractional = numeric and any(number is not None and number != int(number) for number in distinct.values())
     if kind == "number":
         if not numeric:
-            wrong = [text for text, number in zip(texts, numbers, strict=True) if number is None]
+            wrong = [text for text in texts if distinct[text] is None]
             raise DataError(
                 f"{len(wrong)} of {len(texts)} targets are no numbers: {listing([repr(w) for w in wrong])}. Expected "
                 f"numbers such as 3.5, since a number was asked for; with --task classify they are names."
             )
-        return Targets("number", numbers, None, [])
+        return Targets("number", [distinct[text] for text in texts], None, [])
     if kind == "class" and fractional and len(distinct) > MOST_CLASSES:
         raise DataError(
             f"A class was asked for, but the target is a number: {len(distinct)} distinct values such as "
@@ -95,10 +94,11 @@ def _one_answer(texts: list[str], kind: str, folders: bool) -> Targets:
             f"Say --task {'classify' if many else 'regress'} if it is not."
         )
         if many:
-            return Targets("number", numbers, None, notes)
+            return Targets("number", [distinct[text] for text in texts], None, notes)
     if numeric and not fractional and not folders:
         # A column with a gap reads as 3.0 where it was 3: names must not depend on that.
-        texts = [re.sub(r"\.0*$", "", text) for text in texts]
+        whole = {text: re.sub(r"\.0*$", "", text) for text in distinct}
+        texts = [whole[text] for text in texts]
     return Targets("class", texts, None, notes)
 
 

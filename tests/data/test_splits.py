@@ -1,3 +1,5 @@
+import hashlib
+import random
 from collections import Counter
 from itertools import pairwise
 
@@ -357,3 +359,32 @@ def test_validation_classes_are_carved_from_train_where_the_test_part_has_its_ow
     assert splits.refit and all(len(parts) == 1 for parts in whole_classes(targets, splits).values())
     assert {t for t, part in zip(targets, splits.part, strict=True) if part == "test"} == {"g", "h"}
     assert len({t for t, part in zip(targets, splits.part, strict=True) if part == "validation"}) == 2
+
+
+@pytest.mark.parametrize(("kind", "parts", "folds", "units"), [
+    ("class", ["ab9ae87cf9ff", "451ec85a97fd", "9c89c5247047"], "2ea49a5de5d6", "b7f95b4dbc88"),
+    ("labels", ["3837d8172041", "451ec85a97fd", "1dff07570fce"], "507b5d73e979", "a0ef2588c207"),
+    ("number", ["2d6e94fc7229", "451ec85a97fd", "5cafe24632cc"], "5bb13d7cc489", "733dc9aea752"),
+])  # fmt: skip
+def test_one_seed_divides_as_it_did_before_a_million_rows_fitted(kind, parts, folds, units):
+    """Figures of earlier runs are compared by their splits: what these digests are of was divided by other code."""
+    rng = random.Random(7)
+    draw = {
+        "class": lambda: rng.choice("aaabbc"), "labels": lambda: tuple(rng.sample("wxyz", rng.randrange(4))),
+        "number": lambda: rng.choice([0.0, rng.random()]),
+    }[kind]  # fmt: skip
+    targets, groups = [], []
+    for _ in range(400):
+        targets.append(draw())
+        groups.append(rng.choice([None, *(f"g{k}" for k in range(40))]))
+    grouped, alone = make(targets, kind, groups), make(targets, kind)
+    for one in (grouped, alone):
+        one.table["id"] = [f"é{n % 7}/{n}.jpg" for n in range(400)]
+    copied = split_examples(grouped, seed=3, clusters=np.arange(400) // 3)
+    found = (split_examples(grouped, seed=3), copied, split_examples(alone, seed=3))
+    assert [splits.fingerprint[:12] for splits in found] == parts
+    assert digest(fold_examples(grouped, 5, seed=3).fold.tolist()) == folds and digest(copied.units) == units
+
+
+def digest(values):
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
