@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
 from .examples import Examples
+from .fatal import watched
 from .kept import Kept, preparation
 from .policies import ENGINES
 from .readers import read_ahead, read_image
@@ -66,20 +68,21 @@ def stream(
 
     def load(row: int) -> np.ndarray | str:
         try:
-            picture = read_image(pictures[row], in_chans=spec.in_chans)
+            picture = read(pictures[row])
             if also is not None:
                 also(row, picture)
             return transform(picture)
         except UnreadableError as error:
             return str(error)
 
-    loaded = read_ahead(load, rows, threads or cpu_count(), ahead=max(16, 2 * batch_size))
-    for start in range(0, len(rows), batch_size):
-        results = {row: next(loaded) for row in rows[start : start + batch_size]}
-        read = {row: result for row, result in results.items() if not isinstance(result, str)}
-        errors = {row: result for row, result in results.items() if isinstance(result, str)}
-        empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
-        yield np.array(list(read), np.int64), stack(list(read.values())).contiguous() if read else empty, errors
+    with watched(functools.partial(read_image, in_chans=spec.in_chans)) as read:
+        loaded = read_ahead(load, rows, threads or cpu_count(), ahead=max(16, 2 * batch_size))
+        for start in range(0, len(rows), batch_size):
+            results = {row: next(loaded) for row in rows[start : start + batch_size]}
+            whole = {row: result for row, result in results.items() if not isinstance(result, str)}
+            errors = {row: result for row, result in results.items() if isinstance(result, str)}
+            empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
+            yield np.array(list(whole), np.int64), stack(list(whole.values())).contiguous() if whole else empty, errors
 
 
 class PictureDataset(Dataset[Sample | UnreadableError | None]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import stat
 from collections import deque
@@ -19,6 +20,7 @@ from .arrays import NPY, TIFF, check_bytes, is_deep, read_deep, read_npy, tiff_s
 from .decode import decode_jpeg
 from .dicom import is_dicom, read_dicom
 from .examples import Examples
+from .fatal import watched
 from .hdf import HDF, read_frame
 from .pixels import check_claims, fit, from_pil, scaled, turn, turned, without_alpha
 from .remote import fetch
@@ -199,7 +201,7 @@ def scan(
 
     def reason(item: tuple[int, Any]) -> str | None:
         try:
-            picture = read_image(item[1], in_chans=in_chans)
+            picture = read(item[1])
         except UnreadableError as error:
             return str(error)
         if also is not None:
@@ -207,11 +209,12 @@ def scan(
         return None
 
     errors: dict[int, str] = {}
-    for row, why in enumerate(read_ahead(reason, enumerate(examples.pictures()), threads)):
-        if why is not None:
-            errors[row] = why
-        if progress is not None:
-            progress(1)
+    with watched(functools.partial(read_image, in_chans=in_chans)) as read:
+        for row, why in enumerate(read_ahead(reason, enumerate(examples.pictures()), threads)):
+            if why is not None:
+                errors[row] = why
+            if progress is not None:
+                progress(1)
     return errors
 
 

@@ -183,7 +183,8 @@ def _divide(examples: Examples, rows: np.ndarray, shares: dict[Part, float], how
     inside = np.zeros(len(examples), bool)
     inside[rows] = True
     rows_by_id = in_order(examples.table["id"])
-    rows_by_id = rows_by_id[inside[rows_by_id]]
+    if len(rows) < len(examples):
+        rows_by_id = rows_by_id[inside[rows_by_id]]
     kept: dict[Part, float] = {"train": 1 - sum(shares.values())}
     kept.update((name, share) for name, share in shares.items() if share > 0)
     places = np.full(len(examples), LEFT_OUT)

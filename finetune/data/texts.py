@@ -148,7 +148,8 @@ def cell_text(cell: Any) -> str:
 
 def in_order(column: pd.Series[Any]) -> np.ndarray:
     """(N,) int64, the rows of a column of texts by code point, which is the same order everywhere."""
-    return np.asarray(pc.sort_indices(_arrow(column), memory_pool=POOL), np.int64)
+    order: np.ndarray = pc.sort_indices(_arrow(column), memory_pool=POOL).to_numpy().view(np.int64)
+    return order
 
 
 def all_differ(column: pd.Series[Any]) -> bool:
