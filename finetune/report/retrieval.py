@@ -60,7 +60,7 @@ def retrieval_scores(vectors: np.ndarray, labels: np.ndarray, identity: np.ndarr
 
 
 def retrieval_figures(scores: dict[str, np.ndarray], groups: Sequence[Any] | None, *, seed: int = 0) -> Measured:
-    """The mean of each score over the pictures that have one, with its bootstrap interval.
+    """The mean of each score over the pictures that have one, with its interval.
 
     Args:
         scores: As from `retrieval_scores`.
