@@ -64,12 +64,17 @@ def leaning_ends(parts: Parts, unit: np.ndarray, level: float) -> Ends:
     sums = np.bincount(unit, parts.values - mean, minlength=units)
     size = float(np.sqrt((sums**2).mean()))
     if size <= SAME * max(1.0, float(np.abs(parts.values).max())):
-        return mean, mean
+        return _of_mean(parts, mean), _of_mean(parts, mean)
     error = units / np.sqrt(units - 1) * size / len(unit)
     lean = float(((sums / size) ** 3).mean()) / np.sqrt(units)
     reach = float(stdtrit(units - 1, (1 + level) / 2))
     below, above = (mean - error * _upright(side, lean) for side in (reach, -reach))
-    return max(parts.low, below), min(parts.high, above)
+    return _of_mean(parts, below), _of_mean(parts, above)
+
+
+def _of_mean(parts: Parts, mean: float) -> float:
+    within = min(max(parts.low, mean), parts.high)
+    return float(np.sqrt(within)) if parts.root else within
 
 
 def _upright(t: float, lean: float) -> float:

@@ -45,17 +45,19 @@ class AgainstRest(NamedTuple):
 class Parts(NamedTuple):
     """What each example adds to a metric: values whose mean is the metric, and which move as the metric does.
 
-    Of a mean of losses these are the losses. Of a function of means they are its value plus the influence of each
+    Of a mean of losses these are the losses. Of a ratio of means they are its value plus the influence of each
     example (Hampel 1974), so that the spread and the lean of their mean are those of the metric, to first order.
 
     values: (N,) float64.
-    low: The lowest that the metric can be.
+    low: The lowest that their mean can be.
     high: The highest that it can be.
+    root: Whether the metric is the square root of their mean.
     """
 
     values: np.ndarray
     low: float
     high: float
+    root: bool = False
 
 
 @dataclass(frozen=True)

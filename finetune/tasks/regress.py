@@ -72,16 +72,15 @@ class RegressTask(Task):
         }
 
     def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
-        """See `Task.parts`: of rmse, the root of a mean, and of r2, a ratio of two, by their derivatives."""
+        """See `Task.parts`: of r2, a ratio, by its derivatives."""
         target = target.astype(np.float64)
         square, apart = (answer[:, 0] - target) ** 2, (target - target.mean()) ** 2
         mean, spread = square.mean(), apart.mean()
         with np.errstate(divide="ignore", invalid="ignore"):
-            # Without an error the root has no derivative, and no spread; of equal targets there is no r2.
-            root = np.where(mean > 0, (square + mean) / (2 * np.sqrt(mean)), 0.0)
+            # Of equal targets there is no r2.
             explained = 1 - (square + mean - mean / spread * apart) / spread
         return {
-            "rmse": Parts(root, 0, np.inf), "mae": Parts(np.abs(answer[:, 0] - target), 0, np.inf),
+            "rmse": Parts(square, 0, np.inf, root=True), "mae": Parts(np.abs(answer[:, 0] - target), 0, np.inf),
             "r2": Parts(explained, -np.inf, 1),
         }  # fmt: skip
 

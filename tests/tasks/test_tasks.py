@@ -109,11 +109,13 @@ def test_parts_have_the_metric_as_their_mean_and_move_as_it_does(options, labels
     for name, part in task.parts(answer, target).items():
         if not np.isfinite(values[name]):
             continue
-        np.testing.assert_allclose(part.values.mean(), values[name], rtol=1e-6, atol=1e-8, err_msg=name)
-        slope = (moved[name] - values[name]) * (n + more) / more
+        power = 2 if part.root else 1
+        value = values[name] ** power
+        np.testing.assert_allclose(part.values.mean(), value, rtol=1e-6, atol=1e-8, err_msg=name)
+        slope = (moved[name] ** power - value) * (n + more) / more
         scale = np.abs(part.values).max()
-        np.testing.assert_allclose(slope, part.values - values[name], rtol=1e-2, atol=1e-2 * scale, err_msg=name)
-        assert part.low <= values[name] <= part.high
+        np.testing.assert_allclose(slope, part.values - value, rtol=1e-2, atol=1e-2 * scale, err_msg=name)
+        assert part.low <= value <= part.high
 
 
 def test_kappa_is_over_the_whole_scale_and_not_over_the_levels_that_occur():
