@@ -11,7 +11,7 @@ import numpy as np
 from .data.examples import Examples, read_examples
 from .data.looks import Looks
 from .data.options import Data
-from .errors import DataError, listing, nearest
+from .errors import ConfigError, DataError, listing, nearest
 from .features import device_for
 from .index import index_of, told
 from .model import Model, load
@@ -19,6 +19,9 @@ from .models.network import Network
 from .models.options import Backbone
 from .neighbours import Neighbours, find_neighbours
 from .report.retrieval import ENOUGH_PRODUCTS, retrieval_figures, retrieval_scores
+
+UNITS = ("product", "group", "picture")
+"""What the intervals of retrieval may draw whole."""
 
 
 def neighbours(
@@ -51,7 +54,7 @@ def neighbours(
 
 def retrieval(
     of: Model | Backbone | str | Path, source: Any, *, only: Mapping[str, str] | None = None, known: bool = False,
-    batch_size: int = 32, accelerator: str = "auto", seed: int = 0, **options: Any,
+    drawn: str | None = None, batch_size: int = 32, accelerator: str = "auto", seed: int = 0, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """How often the nearest pictures are of the same product, on products that the model has not learned from.
 
@@ -63,20 +66,29 @@ def retrieval(
         source: Any source of `fit` whose target is the product.
         only: Column to value of the rows that are taken: {"side": "test"}.
         known: Whether products that the model learned from may be measured on, which flatters it.
+        drawn: What the intervals draw whole: "product", for other products; "group" (`group=` of the source), for other
+            scenes or customers; "picture", for other pictures of the same products. By default groups where the source
+            has any, else products where there are 20 or more, else pictures.
         batch_size: Pictures at a time.
         accelerator: "auto", "cpu", "gpu", ...
-        seed: Seeds the intervals, for which products are drawn whole where there are 20 or more.
+        seed: Seeds the intervals.
         options: Those of `Data`.
 
     Returns:
         "features", and beside them "pixels" (grey thumbnails of 32 by 32): each recall_at_1, recall_at_10, map_at_r
-        with value, low, high, n; and how many "pictures" and "products" there are.
+        with value, low, high, n; how many "pictures" and "products" there are, and what was "drawn".
 
     Raises:
+        ConfigError: Another word for `drawn`.
         DataError: Products that were learned from, targets that are no classes, or nothing that can be read.
     """
+    if drawn not in (None, *UNITS):
+        raise ConfigError(f'drawn="{drawn}" is unknown. Expected {", ".join(UNITS)}.{nearest(str(drawn), UNITS)}')
     network, _, learned = _network(of)
     examples = _kept(_read(source, options), only or {})
+    grouped = bool(examples.table["group"].notna().any())
+    if drawn == "group" and not grouped:
+        raise DataError("Groups are to be drawn, and the source names none. Expected group=COLUMN, or another `drawn`.")
     if examples.kind != "class":
         raise DataError(f"The target must be the product of each picture. Got targets of kind {examples.kind!r}.")
     shared = sorted(set(learned) & set(examples.targets))
@@ -95,12 +107,17 @@ def retrieval(
     plain -= plain.mean(axis=1, keepdims=True)
     plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-6)
     count = len(set(products))
-    groups = list(products) if count >= ENOUGH_PRODUCTS else None
+    drawn = drawn or ("group" if grouped else "product" if count >= ENOUGH_PRODUCTS else "picture")
+    table = index.examples.table
+    told_group = [
+        None if missing else name for name, missing in zip(table["group"], table["group"].isna(), strict=True)
+    ]
+    groups = {"product": list(products), "group": told_group, "picture": None}[drawn]
     figures = {
         name: retrieval_figures(retrieval_scores(vectors, products, identity.ravel()), groups, seed=seed)
         for name, vectors in (("features", index.vectors), ("pixels", plain))
     }
-    return {**figures, "pictures": len(products), "products": count}
+    return {**figures, "pictures": len(products), "products": count, "drawn": drawn}
 
 
 def _network(of: Model | Backbone | str | Path) -> tuple[Network, Path, tuple[str, ...]]:

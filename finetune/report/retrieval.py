@@ -76,4 +76,5 @@ def retrieval_figures(scores: dict[str, np.ndarray], groups: Sequence[Any] | Non
         {name: float(values.mean()) for name, values in kept.items()},
         lambda counts: {name: resample.mean(values, counts) for name, values in kept.items()},
         len(rows), groups=None if groups is None else [groups[row] for row in rows.tolist()], seed=seed,
+        rests={name: (np.ones(len(rows), bool), 1) for name in kept},
     )  # fmt: skip

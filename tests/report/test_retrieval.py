@@ -71,3 +71,10 @@ def test_the_interval_is_wider_where_products_are_drawn_whole():
     alone, whole = (retrieval_figures(given, groups)["recall_at_1"] for groups in (None, list(np.arange(80) // 10)))
     assert alone["value"] == whole["value"] == 0.5
     assert whole["high"] - whole["low"] > alone["high"] - alone["low"]
+
+
+def test_pictures_that_all_find_each_other_leave_room_for_one_that_does_not():
+    figure = retrieval_figures({"recall_at_1": np.ones(30)}, None)["recall_at_1"]
+    assert (figure["value"], figure["high"]) == (1, 1) and figure["low"] == pytest.approx(0.025 ** (1 / 30))
+    few = retrieval_figures({"recall_at_1": np.ones(30)}, list(np.arange(30) // 10))["recall_at_1"]
+    assert few["low"] == pytest.approx(0.025 ** (1 / 3)), "three products are three"
