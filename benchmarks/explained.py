@@ -24,8 +24,8 @@ from finetune.report.explained import SIGNED, over_picture, overlaid
 
 SIDE, SQUARE, MARGIN, ASKED = 96, 24, 8, 40
 NETWORKS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "ResNet": ({"backbone": "timm/resnet10t"}, ("grad-cam", "grad-cam layer3", "grad-cam++ layer3", "occlusion",
-                                                "integrated-gradients", "deconvnet")),
+    "ResNet": ({"backbone": "timm/resnet10t"}, ("grad-cam", "grad-cam++", "grad-cam layer3", "grad-cam++ layer3",
+                                                "occlusion", "integrated-gradients", "deconvnet")),
     "ViT": ({"backbone": "timm/vit_tiny_patch16_224", "backbone_arg": {"depth": 4, "patch_size": 8}},
             ("grad-cam", "grad-cam++", "occlusion", "integrated-gradients", "roll-out")),
 }  # fmt: skip

@@ -30,7 +30,7 @@ class Comparison:
         groups: How many units they are, where some belong together; groups are drawn whole.
         first: Each metric of the first model, with its interval.
         second: The same of the second.
-        difference: Second minus first, with the interval of the paired bootstrap.
+        difference: Second minus first, with its paired interval.
     """
 
     part: str

@@ -22,6 +22,9 @@ from .tasks.retrieval import BLOCK, retrieval_scores
 if TYPE_CHECKING:
     import pandas as pd
 
+UNITS = ("product", "group", "picture")
+"""What the intervals of retrieval may draw whole."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
@@ -45,6 +48,12 @@ class Points:
         return np.array([str(target) for target in self.examples.targets], dtype=object)
 
     @property
+    def groups(self) -> list[Any] | None:
+        """(n,) what belongs together, None for a picture that stands alone; None where nothing does."""
+        groups = [group if isinstance(group, str) else None for group in self.examples.table["group"]]
+        return groups if any(group is not None for group in groups) else None
+
+    @property
     def identity(self) -> np.ndarray:
         """(n,) equal for pictures that are one to the pixel, as far as somebody looked."""
         if self.looks is None:
@@ -65,21 +74,34 @@ def grey_points(looks: Looks) -> np.ndarray:
     return np.asarray(plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-6))
 
 
+def unit_of(classes: np.ndarray, groups: Sequence[Any] | None) -> str:
+    """What intervals draw whole where nobody says: groups where there are any, else 20 products or more, else pictures.
+
+    Args:
+        classes: (n,) of each picture.
+        groups: (n,) what belongs together, None for a picture that stands alone; None where nothing does.
+    """
+    if groups is not None:
+        return "group"
+    return "product" if len(set(classes.tolist())) >= ENOUGH_PRODUCTS else "picture"
+
+
 def figures_of(
-    scores: dict[str, np.ndarray], classes: np.ndarray, *, groups: Sequence[Any] | None = None, shares: bool = True,
-    seed: int = 0,
+    scores: dict[str, np.ndarray], classes: np.ndarray, groups: Sequence[Any] | None, *, drawn: str | None = None,
+    shares: bool = True, seed: int = 0,
 ) -> Measured:  # fmt: skip
-    """The means of scores with intervals, for which classes are drawn whole where there are 20 or more.
+    """The means of scores with intervals.
 
     Args:
         scores: As from `retrieval_scores`, or differences of two such.
         classes: (n,) of each picture.
-        groups: (n,) what is drawn together where classes are fewer; None draws each picture alone.
+        groups: As for `unit_of`.
+        drawn: What is drawn whole, one of `UNITS`; as `unit_of` says if None.
         shares: As for `retrieval_figures`.
         seed: Seeds the drawing.
     """
-    whole = len(set(classes.tolist())) >= ENOUGH_PRODUCTS
-    return retrieval_figures(scores, classes.tolist() if whole else groups, shares=shares, seed=seed)
+    units = {"product": classes.tolist(), "group": groups, "picture": None}[drawn or unit_of(classes, groups)]
+    return retrieval_figures(scores, units, shares=shares, seed=seed)
 
 
 def judge_points(
@@ -103,17 +125,15 @@ def judge_points(
     metrics: dict[str, Any] = {}
     baselines, counts, tables = {}, {}, []
     for part, points in parts.items():
-        classes, identity = points.classes, points.identity
-        groups: list[Any] | None = list(points.examples.table["group"])
-        words: dict[str, Any] = {"groups": groups if any(groups or ()) else None, "seed": seed}
+        classes, groups, identity = points.classes, points.groups, points.identity
         scores = retrieval_scores(points.answer, classes, identity)
-        metrics[part] = figures_of(scores, classes, **words)
+        metrics[part] = figures_of(scores, classes, groups, seed=seed)
         beside = {name: retrieval_scores(at, classes, identity) for name, at in points.beside.items()}
-        baselines[part] = {name: figures_of(found, classes, **words) for name, found in beside.items()}
+        baselines[part] = {name: figures_of(found, classes, groups, seed=seed) for name, found in beside.items()}
         if "frozen" in beside and (part == "test" or "test" not in parts):
             gained = {name: scores[name] - beside["frozen"][name] for name in scores}
             metrics["gain"] = {"on": part, "over": "the frozen backbone",
-                               "figures": figures_of(gained, classes, shares=False, **words)}  # fmt: skip
+                               "figures": figures_of(gained, classes, groups, shares=False, seed=seed)}  # fmt: skip
         names = set(classes.tolist())
         counts[part] = {"classes": len(names), "learned_from": len(names & set(learned))}
         tables.append(_table(part, points, scores))

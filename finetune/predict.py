@@ -170,7 +170,8 @@ def as_decided(
         found: The answers as the network gives them.
         decisions: Those of the model.
         prior: How frequent some classes are where the pictures are from.
-        level: Answers with the nodes of this level of the taxonomy alone; no threshold is for those, and no set.
+        level: Answers with the nodes of this level of the taxonomy alone; no threshold of a class is for those, and
+            sets and abstaining are the level's own.
         own: As for `as_table`.
 
     Raises:
@@ -180,23 +181,29 @@ def as_decided(
     shown = decisions.at_prior(task, even, prior) if prior else even
     if level is not None:
         asked, nodes = level_of(task, level)
-        return as_table(asked.of_level(nodes), examples, replace(found, answer=shown @ nodes.matrix))
+        below, sums = decisions.at_level(level), replace(found, answer=shown @ nodes.matrix)
+        beside = _decided(nodes.names, below, even @ nodes.matrix) if below.coverage is None or not prior else {}
+        return as_table(asked.of_level(nodes), examples, sums, more=beside)
     words = decisions.name(task, even, shown) if len(found.rows) else []
     more: dict[str, Sequence[Any]] = {}
     if decisions.coverage is not None and task.labels.kind == "number":
         limit = np.inf if decisions.limit is None else decisions.limit
         more = {"low": (even[:, 0] - limit).tolist(), "high": (even[:, 0] + limit).tolist()}
-    elif decisions.coverage is not None and not prior:
-        held = decisions.sets(even)
-        names = np.array(task.labels.names, dtype=object)
-        more = {"set": ["|".join(names[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
-    elif decisions.answered is not None:
-        more = {"abstained": decisions.abstained(even).tolist()}
+    elif decisions.coverage is None or not prior:
+        more = _decided(task.labels.names, decisions, even)
     if isinstance(task, ClassifyTask) and (tree := task.taxonomy) is not None:
         sums = shown @ tree.matrix(tree.inner)
         taken = (*own, *task.labels.names, *more)
         more |= {f"{name} (node)" if name in taken else name: sums[:, k] for k, name in enumerate(tree.inner)}
     return as_table(task, examples, replace(found, answer=shown), words=words, more=more, own=own)
+
+
+def _decided(names: Sequence[str], decisions: Decisions, even: np.ndarray) -> dict[str, Sequence[Any]]:
+    """The columns that sets of classes, or abstaining, add to calibrated answers."""
+    if decisions.coverage is not None:
+        held, named = decisions.sets(even), np.array(names, dtype=object)
+        return {"set": ["|".join(named[row]) for row in held], "abstained": (held.sum(axis=1) != 1).tolist()}
+    return {} if decisions.answered is None else {"abstained": decisions.abstained(even).tolist()}
 
 
 def level_of(task: Task, level: int) -> tuple[ClassifyTask, Level]:

@@ -11,8 +11,8 @@ import numpy as np
 from .data.examples import Examples, read_examples
 from .data.looks import Looks
 from .data.options import Data
-from .embedded import Points, figures_of
-from .errors import DataError, listing, nearest
+from .embedded import UNITS, Points, figures_of, unit_of
+from .errors import ConfigError, DataError, listing, nearest
 from .features import device_for
 from .index import index_of
 from .model import Model, load
@@ -52,7 +52,7 @@ def neighbours(
 
 def retrieval(
     of: Model | Backbone | str | Path, source: Any, *, only: Mapping[str, str] | None = None, known: bool = False,
-    batch_size: int = 32, accelerator: str = "auto", seed: int = 0, **options: Any,
+    drawn: str | None = None, batch_size: int = 32, accelerator: str = "auto", seed: int = 0, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """How often the nearest pictures are of the same product, on products that the model has not learned from.
 
@@ -64,21 +64,30 @@ def retrieval(
         source: Any source of `fit` whose target is the product.
         only: Column to value of the rows that are taken: {"side": "test"}.
         known: Whether products that the model learned from may be measured on, which flatters it.
+        drawn: What the intervals draw whole: "product", for other products; "group" (`group=` of the source), for other
+            scenes or customers; "picture", for other pictures of the same products. By default groups where the source
+            has any, else products where there are 20 or more, else pictures.
         batch_size: Pictures at a time.
         accelerator: "auto", "cpu", "gpu", ...
-        seed: Seeds the intervals, for which products are drawn whole where there are 20 or more.
+        seed: Seeds the intervals.
         options: Those of `Data`.
 
     Returns:
         "features" (of a model of the task embed its points), and beside them "pixels" (grey thumbnails of 32 by 32):
-        each recall_at_1, recall_at_10, map_at_r with value, low, high, n; and how many "pictures" and "products" there
-        are.
+        each recall_at_1, recall_at_10, map_at_r with value, low, high, n; how many "pictures" and "products" there
+        are, and what was "drawn".
 
     Raises:
+        ConfigError: Another word for `drawn`.
         DataError: Products that were learned from, targets that are no classes, or nothing that can be read.
     """
+    if drawn not in (None, *UNITS):
+        raise ConfigError(f'drawn="{drawn}" is unknown. Expected {", ".join(UNITS)}.{nearest(str(drawn), UNITS)}')
     network, _, learned = _network(of)
     examples = _kept(_read(source, options), only or {})
+    grouped = bool(examples.table["group"].notna().any())
+    if drawn == "group" and not grouped:
+        raise DataError("Groups are to be drawn, and the source names none. Expected group=COLUMN, or another `drawn`.")
     if examples.kind != "class":
         raise DataError(f"The target must be the product of each picture. Got targets of kind {examples.kind!r}.")
     shared = sorted(set(learned) & set(examples.targets))
@@ -93,11 +102,14 @@ def retrieval(
     looks = Looks.of(index.examples, in_chans=network.spec.in_chans)
     points = Points(examples=index.examples, answer=index.vectors, looks=looks)
     products = points.classes
+    drawn = drawn or unit_of(products, points.groups)
     figures = {
-        name: figures_of(retrieval_scores(vectors, products, points.identity), products, seed=seed)
+        name: figures_of(
+            retrieval_scores(vectors, products, points.identity), products, points.groups, drawn=drawn, seed=seed
+        )
         for name, vectors in (("features", index.vectors), *points.beside.items())
     }
-    return {**figures, "pictures": len(products), "products": len(set(products.tolist()))}
+    return {**figures, "pictures": len(products), "products": len(set(products.tolist())), "drawn": drawn}
 
 
 def _network(of: Model | Backbone | str | Path) -> tuple[Network, Path, tuple[str, ...]]:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import finetune as ft
-from finetune.errors import DataError
+from finetune.errors import ConfigError, DataError
 from tests.made import class_folders
 
 LENET = ft.Backbone("finetune/lenet5", weights="none")
@@ -85,3 +85,25 @@ def test_numbers_are_no_products_and_broken_pictures_no_pictures(textures, tmp_p
         (tmp_path / kind / "0.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="None of the 2 pictures can be read"):
         ft.retrieval(LENET, tmp_path)
+
+
+def test_the_interval_draws_groups_where_there_are_any_and_else_what_is_asked_for(probed, textures):
+    import pandas as pd
+
+    files = sorted(textures.rglob("*.png"))
+    table = pd.DataFrame({"image": map(str, files), "kind": [file.parent.name for file in files],
+                          "shop": [n // 12 % 3 if n % 2 else None for n in range(len(files))]})  # fmt: skip
+    words = {"image": "image", "target": "kind", "known": True}
+    found = {
+        drawn: ft.retrieval(probed, table, **words, group="shop", drawn=drawn)
+        for drawn in (None, "group", "product", "picture")
+    }
+    assert found[None] == found["group"] and [one["drawn"] for one in found.values()][1:] == [*found][1:]
+    ends = {drawn: (one["features"]["map_at_r"]["low"], one["features"]["map_at_r"]["high"])
+            for drawn, one in found.items()}  # fmt: skip
+    assert len({*ends.values()}) == 3 and len({one["features"]["map_at_r"]["value"] for one in found.values()}) == 1
+    assert ft.retrieval(probed, table, **words)["drawn"] == "picture", "three products are too few to draw whole"
+    with pytest.raises(DataError, match="the source names none"):
+        ft.retrieval(probed, table, **words, drawn="group")
+    with pytest.raises(ConfigError, match=r'drawn="products" is unknown\..* Did you mean "product"'):
+        ft.retrieval(LENET, "nowhere", drawn="products")

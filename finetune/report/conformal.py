@@ -78,5 +78,6 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
             "accuracy": resample.share(right, alone, counts),
         },
         n, groups=seen.groups, seed=seed, rests={**every, "abstained": (np.ones(n, bool), 1), "accuracy": (alone, 1)},
+        bounds={"size": (0.0, float(seen.answer.shape[1]))},
     )  # fmt: skip
     return {**told, **figures}

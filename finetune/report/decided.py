@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..tasks.base import Task
+from ..tasks.classify import ClassifyTask
 from ..tasks.decisions import Decisions
 from ..tasks.operate import Operate
+from ..tasks.taxonomy import Level
 from .calibration import calibration, fit_temperature
 from .conformal import conformal, fit_limit
 from .judged import Seen
+from .levels import at_level
 from .operating import answering, fit_answered, fit_thresholds, operating
 
 FITTED_ON = "validation"
@@ -70,6 +73,7 @@ def decide(
                 f"{len(held.target)} held-out examples are too few for sets that hold the answer with {coverage:.0%}: "
                 "every class is in every set."
             )
+    decisions = replace(decisions, levels=_by_level(task, decisions, after[FITTED_ON]))
     crossed = {FITTED_ON: replace(held, answer=fitted.answer)}
     return Decided(decisions=decisions, parts=after, held_out=crossed, notes=tuple(notes))
 
@@ -88,13 +92,32 @@ def _operated(task: Task, decisions: Decisions, operate: Operate, held: Seen) ->
     ]
 
 
+def _by_level(task: Task, decisions: Decisions, held: Seen) -> dict[str, dict[str, float | None]]:
+    """What sets and abstaining come to at each level of a taxonomy: the same rule, fitted on the nodes as classes."""
+    if not isinstance(task, ClassifyTask) or task.taxonomy is None:
+        return {}
+    sure = None if decisions.asked is None else Operate.parse(decisions.asked)
+    abstains = sure is not None and sure.abstains(task.labels.names)
+    if decisions.coverage is None and not abstains:
+        return {}
+    found = {}
+    for level in task.taxonomy.levels:
+        nodes = at_level(level, held)
+        found[str(level.depth)] = {
+            "limit": None if decisions.coverage is None else fit_limit(task.of_level(level), decisions.coverage, nodes),
+            "answered": fit_answered(sure.least, nodes) if sure is not None and abstains else None,
+        }
+    return found
+
+
 def told_of(
     task: Task, decisions: Decisions, before: Mapping[str, Seen], after: Mapping[str, Seen], *,
     held_out: Mapping[str, Seen] | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """What decisions give on each part, as metrics.json holds it.
 
-    The keys are "calibration", "operating", "answered" and "conformal".
+    The keys are "calibration", "operating", "answered" and "conformal"; of a taxonomy with decisions "level_decisions",
+    by part a list of the last two with their "level".
 
     Args:
         task: Says what the answers mean.
@@ -121,4 +144,19 @@ def told_of(
         told["answered"] = {part: answering(decisions, seen, seed=seed) for part, seen in after.items()}
     if decisions.coverage is not None:
         told["conformal"] = {part: conformal(task, decisions, seen, seed=seed) for part, seen in after.items()}
+    if decisions.levels and isinstance(task, ClassifyTask) and task.taxonomy is not None:
+        told["level_decisions"] = {
+            part: [_at(task, level, decisions, seen, seed) for level in task.taxonomy.levels]
+            for part, seen in after.items()
+        }
     return told
+
+
+def _at(task: ClassifyTask, level: Level, decisions: Decisions, seen: Seen, seed: int) -> dict[str, Any]:
+    own, nodes, named = decisions.at_level(level.depth), at_level(level, seen), task.of_level(level)
+    found: dict[str, Any] = {"level": level.depth}
+    if own.answered is not None:
+        found["answered"] = answering(own, nodes, seed=seed)
+    if own.coverage is not None:
+        found["conformal"] = conformal(named, own, nodes, seed=seed)
+    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..tasks.base import Task
+from ..tasks.base import Parts, Task
+from .ends import SAME, Ends, bounded_ends, leaning_ends
 
 Measured = dict[str, dict[str, float | int | None]]
 """A metric's name to its value, low and high ends, and the number of examples."""
@@ -16,8 +16,8 @@ Measured = dict[str, dict[str, float | int | None]]
 Rest = tuple[np.ndarray, int]
 """(n,) bool, the examples that a figure rests on, and of how many such parts it is the mean."""
 
-SAME = 1e-12
-"""Within which two figures are the same."""
+BOUNDS = {"kappa": (-1.0, 1.0)}
+"""The lowest and the highest of those metrics that are no shares, and no means of losses either."""
 
 
 def measure(
@@ -31,7 +31,7 @@ def measure(
     seed: int = 0,
     whole: bool = False,
 ) -> Measured:
-    """The metrics of a part, with bootstrap intervals (the percentile method of Efron and Tibshirani 1993, ch. 13).
+    """The metrics of a part, with intervals: see `spread`.
 
     Args:
         task: Says which metrics there are.
@@ -40,7 +40,7 @@ def measure(
         groups: (N,) what belongs together: groups are drawn whole, since pictures of one patient are not
             independent. None, or None for an example, draws it alone.
         resamples: How many resamples are drawn.
-        level: The share of resamples inside the interval, in (0, 1).
+        level: The share of samples whose interval is to hold the truth, in (0, 1).
         seed: Seeds the drawing: one seed, one interval.
         whole: Whether the metrics of `Task.further` are told too.
 
@@ -55,7 +55,8 @@ def measure(
         return task.resampled(answer, target, counts) | further
 
     return spread(values, drawn, len(target), groups=groups, resamples=resamples, level=level, seed=seed,
-                  rests=_rests(task, answer, target, values))  # fmt: skip
+                  rests=_rests(task, answer, target, values), parts=task.parts(answer, target),
+                  bounds=BOUNDS)  # fmt: skip
 
 
 def _rests(task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[str]) -> dict[str, Rest]:
@@ -84,8 +85,13 @@ def spread(
     level: float = 0.95,
     seed: int = 0,
     rests: Mapping[str, Rest] | None = None,
+    parts: Mapping[str, Parts] | None = None,
+    bounds: Mapping[str, Ends] | None = None,
 ) -> Measured:
-    """Figures with their bootstrap intervals.
+    """Figures with their intervals.
+
+    Of a mean of losses the interval follows from the losses (`leaning_ends`). Of any other figure it follows from the
+    standard error of a bootstrap (Efron and Tibshirani 1993, ch. 6; `bounded_ends`).
 
     Without a single error all resamples are alike, and their percentiles would say that nothing can go wrong. A share
     of 1 or 0 then has the interval of Clopper and Pearson 1934 for as many units as it rests on, (1 - level) / 2 to the
@@ -99,29 +105,36 @@ def spread(
         n: The number of examples.
         groups: As for `measure`, and so all that follows.
         resamples: How many resamples are drawn.
-        level: The share of resamples inside the interval, in (0, 1).
+        level: The share of samples whose interval is to hold the truth, in (0, 1).
         seed: Seeds the drawing.
         rests: What each figure that is such a share rests on.
+        parts: What each example adds to those figures that are means of losses.
+        bounds: The lowest and the highest of those other figures that do not lie from 0 to 1.
     """
-    unit = units(groups, n)
+    unit, parts = units(groups, n), parts or {}
+    known = {name: value for name, value in values.items() if np.isfinite(value)}
     if not unit.any():
-        return {name: _entry(value, np.array([np.nan]), 0.5, n) for name, value in values.items()}
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
-    for counts in _resamples(groups, n, resamples, seed):
-        for name, scores in resampled(counts).items():
-            drawn[name].append(scores)
-    tail = (1 - level) / 2
-    found = {name: _entry(value, np.concatenate(drawn[name]), tail, n) for name, value in values.items()}
+        return {name: _entry(known.get(name), (np.nan, np.nan), n) for name in values}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in known if name not in parts}
+    for counts in _resamples(groups, n, resamples, seed) if drawn else ():
+        scores = resampled(counts)
+        for name, found in drawn.items():
+            found.append(scores[name])
+    ends = {name: leaning_ends(parts[name], unit, level) for name in known if name in parts}
+    for name, found in drawn.items():
+        low, high = (bounds or {}).get(name, (0.0, 1.0))
+        ends[name] = bounded_ends(known[name], np.concatenate(found), int(unit.max()) + 1, level, low, high)
+    told = {name: _entry(known.get(name), ends.get(name, (np.nan, np.nan)), n) for name in values}
     for name, (mask, of) in (rests or {}).items():
-        bound = 1 - (1 - tail ** (1 / max(1, len(np.unique(unit[mask]))))) / of
-        one = found[name]
+        bound = 1 - (1 - ((1 - level) / 2) ** (1 / max(1, len(np.unique(unit[mask]))))) / of
+        one = told[name]
         # Sums may end a last bit beside 1.
         if one["low"] is not None and one["high"] is not None and one["high"] - one["low"] < SAME:
             if abs(values[name] - 1) < SAME:
                 one["low"] = bound
             elif abs(values[name]) < SAME:
                 one["high"] = 1 - bound
-    return found
+    return told
 
 
 def difference(
@@ -145,7 +158,7 @@ def difference(
         target: Encoded targets of the same N examples.
         groups: As for `measure`, and so all that follows.
         resamples: How many resamples are drawn.
-        level: The share of resamples inside the interval, in (0, 1).
+        level: As for `measure`.
         seed: Seeds the drawing.
         whole: As for `measure`.
 
@@ -164,7 +177,13 @@ def difference(
         return {name: scores - earlier[name] for name, scores in later.items()}
 
     values = {name: new[name] - old[name] for name in new}
-    return spread(values, drawn, len(target), groups=groups, resamples=resamples, level=level, seed=seed)
+    # Differences of losses lean neither way, and what little they do in a sample is chance: no transformation.
+    losses = {name: (0.0, np.inf) for name in task.parts(after, target)}
+    bounds = {name: (BOUNDS | losses).get(name, (0.0, 1.0)) for name in values}
+    return spread(
+        values, drawn, len(target), groups=groups, resamples=resamples, level=level, seed=seed,
+        bounds={name: (low - high, high - low) for name, (low, high) in bounds.items()},
+    )  # fmt: skip
 
 
 def _resamples(groups: Sequence[Any] | None, n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -188,15 +207,6 @@ def units(groups: Sequence[Any] | None, n: int) -> np.ndarray:
     return np.array([numbers[key] for key in alone])
 
 
-def _entry(value: float, scores: np.ndarray, tail: float, n: int) -> dict[str, float | int | None]:
-    if not np.isfinite(value):
-        return {"value": None, "low": None, "high": None, "n": n}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # all-NaN: the value is defined and no resample was; the interval is then open
-        low, high = np.nanquantile(scores, [tail, 1 - tail])
-    return {
-        "value": float(value),
-        "low": float(low) if np.isfinite(low) else None,
-        "high": float(high) if np.isfinite(high) else None,
-        "n": n,
-    }
+def _entry(value: float | None, ends: Ends, n: int) -> dict[str, float | int | None]:
+    low, high = (float(end) if np.isfinite(end) else None for end in ends)
+    return {"value": None if value is None else float(value), "low": low, "high": high, "n": n}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..tasks.base import Task
 from ..tasks.classify import ClassifyTask
+from ..tasks.taxonomy import Level
 from .intervals import measure
 from .printed import cells
 
@@ -36,17 +38,18 @@ def levels(task: Task, seen: Seen, *, seed: int = 0) -> list[dict[str, Any]]:
     """
     if not isinstance(task, ClassifyTask) or task.taxonomy is None:
         return []
-    return [
-        {
-            "level": level.depth,
-            "nodes": list(level.names),
-            "metrics": measure(
-                task.of_level(level), seen.answer @ level.matrix, level.matrix[seen.target].argmax(axis=1),
-                groups=seen.groups, seed=seed,
-            ),
-        }
-        for level in task.taxonomy.levels
-    ]  # fmt: skip
+    found = []
+    for level in task.taxonomy.levels:
+        nodes = at_level(level, seen)
+        metrics = measure(task.of_level(level), nodes.answer, nodes.target, groups=nodes.groups, seed=seed)
+        found.append({"level": level.depth, "nodes": list(level.names), "metrics": metrics})
+    return found
+
+
+def at_level(level: Level, seen: Seen) -> Seen:
+    """The same examples with the nodes of a level as classes: the probability of a node is the sum of those below."""
+    target = level.matrix[seen.target].argmax(axis=1)
+    return replace(seen, answer=seen.answer @ level.matrix, target=target)
 
 
 def levels_rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from .intervals import Measured, spread
 def retrieval_figures(
     scores: dict[str, np.ndarray], groups: Sequence[Any] | None, *, shares: bool = True, seed: int = 0
 ) -> Measured:
-    """The mean of each score over the pictures that have one, with its bootstrap interval.
+    """The mean of each score over the pictures that have one, with its interval.
 
     Args:
         scores: As from `tasks.retrieval.retrieval_scores`.
@@ -32,5 +32,6 @@ def retrieval_figures(
         {name: float(values.mean()) for name, values in kept.items()},
         lambda counts: {name: resample.mean(values, counts) for name, values in kept.items()},
         len(rows), groups=None if groups is None else [groups[row] for row in rows.tolist()], seed=seed,
-        rests={name: (np.ones(len(rows), bool), 1) for name in scores} if shares else None,
+        rests={name: (np.ones(len(rows), bool), 1) for name in kept} if shares else None,
+        bounds={name: (0.0 if shares else -1.0, 1.0) for name in kept},
     )  # fmt: skip

@@ -69,7 +69,9 @@ def _figures(facts: RunFacts) -> str:
         text += "<h3>Fold by fold</h3>" + table(
             ("metric", "mean of the folds", "standard deviation", "each fold"), folds_rows(folds), named="Folds"
         )
-    return text + _small("Intervals are bootstrap percentiles over 1000 resamples, groups drawn whole.")
+    return text + _small(
+        "Intervals are of 95 %: so many of them hold the figure of all such pictures. Groups are drawn whole."
+    )
 
 
 def _levels(facts: RunFacts) -> str:

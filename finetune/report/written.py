@@ -66,7 +66,7 @@ def report(
         lines += ["| metric | mean of the folds | standard deviation | each fold |", "| --- | --: | --: | --- |"]
         lines += [f"| {' | '.join(row)} |" for row in folds_rows(folds)]
     lines += ["", "## Levels of the taxonomy", "", *levels] if levels else []
-    lines += ["", f"Intervals are bootstrap percentiles over 1000 resamples. {chosen}", ""]
+    lines += ["", f"Intervals are of 95 %, groups drawn whole (docs/evaluation.md). {chosen}", ""]
     lines += ["## Plan", "", f"| {' | '.join(plan[0])} |", f"|{' --- |' * len(plan[0])}"]
     lines += [f"| {' | '.join(row.values())} |" for row in plan]
     lines += ["", "## Rates that were looked for", "", *curves] if curves else []

@@ -45,6 +45,24 @@ class AgainstRest(NamedTuple):
     score: np.ndarray
 
 
+class Parts(NamedTuple):
+    """What each example adds to a metric: values whose mean is the metric, and which move as the metric does.
+
+    Of a mean of losses these are the losses. Of a ratio of means they are its value plus the influence of each
+    example (Hampel 1974), so that the spread and the lean of their mean are those of the metric, to first order.
+
+    values: (N,) float64.
+    low: The lowest that their mean can be.
+    high: The highest that it can be.
+    root: Whether the metric is the square root of their mean.
+    """
+
+    values: np.ndarray
+    low: float
+    high: float
+    root: bool = False
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """A loss, an answer and the metrics of it, for one set of labels. N examples, K outputs."""
@@ -110,6 +128,10 @@ class Task(ABC):
     @abstractmethod
     def resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """The same metrics in each of B resamples, (B,); `counts` (B, N) says how often each example was drawn."""
+
+    @abstractmethod
+    def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
+        """What each example adds to those metrics, of `measure` and `further`, that are no shares."""
 
     @abstractmethod
     def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:

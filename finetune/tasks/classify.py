@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import losses, resample
-from .base import AgainstRest, Task, weights_by_name
+from .base import AgainstRest, Parts, Task, weights_by_name
 from .options import ADJUSTED, Classify
 from .scores import levels_of, precision_score, quiet_scores, ranking_score
 from .taxonomy import Level, Taxonomy
@@ -112,13 +112,19 @@ class ClassifyTask(Task):
         """See `Task.resampled`."""
         given = answer.argmax(axis=1)
         right, true, answered = resample.class_sums(target, given, answer.shape[1], counts)
-        surprise = -np.log(np.clip(answer[np.arange(len(target)), target], np.finfo(float).eps, 1))
         return {
             "accuracy": resample.mean((given == target).astype(float), counts),
             "balanced_accuracy": resample.balanced_accuracy(right, true),
             "auroc": resample.mean_auroc(*self._against_rest(answer, target), counts),
             "f1": resample.macro_f1(right, true, answered),
-            "log_loss": resample.mean(surprise, counts),
+            "log_loss": resample.mean(_surprise(answer, target), counts),
+        }
+
+    def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
+        """See `Task.parts`."""
+        return {
+            "log_loss": Parts(_surprise(answer, target), 0, np.inf),
+            "brier": Parts(_square(answer, target), 0, 1 if answer.shape[1] == 2 else 2),
         }
 
     def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
@@ -147,9 +153,11 @@ class ClassifyTask(Task):
     def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """See `Task.further_resampled`."""
         classes, levels = answer.shape[1], self._levels()
-        square = ((answer - np.eye(classes)[target]) ** 2).sum(axis=1) / (2 if classes == 2 else 1)
         truth, score = self._against_rest(answer, target)
-        found = {"auprc": resample.mean_auprc(truth, score, counts), "brier": resample.mean(square, counts)}
+        found = {
+            "auprc": resample.mean_auprc(truth, score, counts),
+            "brier": resample.mean(_square(answer, target), counts),
+        }
         if levels is not None:
             given = levels[answer.argmax(axis=1)]
             found["kappa"] = resample.kappa(levels[target], given, int(levels.max()) + 1, counts)
@@ -178,6 +186,17 @@ class ClassifyTask(Task):
         """Each class against the rest, (N, K) truth and score; of two classes the second says it all."""
         one_hot = np.eye(answer.shape[1], dtype=bool)[target]
         return (one_hot[:, 1:], answer[:, 1:]) if answer.shape[1] == 2 else (one_hot, answer)
+
+
+def _surprise(answer: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N,) minus the logarithm of the probability of what is true."""
+    return np.asarray(-np.log(np.clip(answer[np.arange(len(target)), target], np.finfo(float).eps, 1)))
+
+
+def _square(answer: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N,) the squares of what is wrong with each probability, summed; of two classes half of it."""
+    classes = answer.shape[1]
+    return np.asarray(((answer - np.eye(classes)[target]) ** 2).sum(axis=1) / (2 if classes == 2 else 1))
 
 
 def _tuple(values: np.ndarray | None) -> tuple[float, ...] | None:

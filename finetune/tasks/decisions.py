@@ -28,6 +28,7 @@ class Decisions:
         limit: The largest non-conformity in a set: 1 - probability of a class, or the distance from a number in its
             own unit; None where everything conforms, for there were too few held-out examples to exclude anything.
         answered: The probability from which on the likeliest class is an answer; None where all are.
+        levels: Of a taxonomy, each level's depth (as text, for JSON) with its own "limit" and "answered".
     """
 
     temperature: float = 1.0
@@ -37,6 +38,7 @@ class Decisions:
     coverage: float | None = None
     limit: float | None = None
     answered: float | None = None
+    levels: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Decisions:
@@ -46,6 +48,13 @@ class Decisions:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return asdict(self)
+
+    def at_level(self, depth: int) -> Decisions:
+        """Those of the nodes of a level, for answers that are already calibrated; none where none were fitted."""
+        own = self.levels.get(str(depth))
+        if own is None:
+            return Decisions()
+        return Decisions(asked=self.asked, coverage=self.coverage, limit=own["limit"], answered=own["answered"])
 
     def calibrated(self, task: Task, answer: np.ndarray) -> np.ndarray:
         """(N, K) probabilities at the temperature; numbers as they are."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import resample
-from .base import AgainstRest, Task
+from .base import AgainstRest, Parts, Task
 from .options import Regress
 from .scores import quiet_scores
 
@@ -70,6 +70,19 @@ class RegressTask(Task):
             "mae": resample.mean(np.abs(number - target), counts),
             "r2": resample.r2(target, number, counts),
         }
+
+    def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
+        """See `Task.parts`: of r2, a ratio, by its derivatives."""
+        target = target.astype(np.float64)
+        square, apart = (answer[:, 0] - target) ** 2, (target - target.mean()) ** 2
+        mean, spread = square.mean(), apart.mean()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Of equal targets there is no r2.
+            explained = 1 - (square + mean - mean / spread * apart) / spread
+        return {
+            "rmse": Parts(square, 0, np.inf, root=True), "mae": Parts(np.abs(answer[:, 0] - target), 0, np.inf),
+            "r2": Parts(explained, -np.inf, 1),
+        }  # fmt: skip
 
     def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
         """See `Task.further`: there are none."""

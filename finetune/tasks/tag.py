@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import losses, resample
-from .base import AgainstRest, Task, weights_by_name
+from .base import AgainstRest, Parts, Task, weights_by_name
 from .options import Tag
 from .scores import precision_score, quiet_scores, ranking_score
 
@@ -100,7 +100,6 @@ class TagTask(Task):
     def resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """See `Task.resampled`."""
         truth, given = target.astype(bool), answer >= 0.5
-        clipped = np.clip(answer, 1e-15, 1 - 1e-15)
         f1, balanced = [], []
         for k in range(truth.shape[1]):
             sums = resample.class_sums(truth[:, k].astype(int), given[:, k].astype(int), 2, counts)
@@ -117,8 +116,13 @@ class TagTask(Task):
             "f1": np.mean(f1, axis=0),
             "accuracy": resample.mean((truth == given).all(axis=1).astype(float), counts),
             "balanced_accuracy": balanced_mean,
-            "log_loss": resample.mean(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean(axis=1), counts),
+            "log_loss": resample.mean(_surprise(answer, target), counts),
         }
+
+    def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
+        """See `Task.parts`."""
+        square = ((answer - target) ** 2).mean(axis=1)
+        return {"log_loss": Parts(_surprise(answer, target), 0, np.inf), "brier": Parts(square, 0, 1)}
 
     def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
         """See `Task.further`: means over the labels, auprc over those that hold both values."""
@@ -139,3 +143,9 @@ class TagTask(Task):
     def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
         """See `Task.against_rest`."""
         return AgainstRest(target.astype(bool), answer >= 0.5, answer)
+
+
+def _surprise(answer: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N,) minus the logarithm of the probability of what is true, the mean over the labels."""
+    clipped = np.clip(answer, 1e-15, 1 - 1e-15)
+    return np.asarray(-np.where(target.astype(bool), np.log(clipped), np.log(1 - clipped)).mean(axis=1))

@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, t
 
 from finetune.data.labels import Labels
-from finetune.report.intervals import difference, measure
-from finetune.tasks.options import Classify
+from finetune.report.ends import bounded_ends, leaning_ends
+from finetune.report.intervals import difference, measure, units
+from finetune.tasks.base import Parts
+from finetune.tasks.options import Classify, Regress
 
+FOUR = Classify().build(Labels(kind="class", names=("a", "b", "c", "d")), [])
+NUMBER = Regress().build(Labels(kind="number", names=()), [])
 TASK = Classify().build(Labels(kind="class", names=("a", "b")), [])
 
 
@@ -121,3 +127,108 @@ def test_a_difference_of_equal_answers_stays_nothing():
     answer, target = answers(30, 1.0, 0)
     figure = difference(TASK, answer, answer, target)["accuracy"]
     assert (figure["value"], figure["low"], figure["high"]) == (0, 0, 0)
+
+
+def too_sure(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of a model that is right in four of five examples, and too sure of itself."""
+    target = rng.integers(0, 4, n)
+    raised = np.exp(2 * (rng.normal(0, 1, (n, 4)) + 1.7 * np.eye(4)[target]))
+    return raised / raised.sum(axis=1, keepdims=True), target
+
+
+def numbers(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    target = rng.normal(size=n)
+    return (0.8 * target + rng.laplace(0, 0.4, n))[:, None], target
+
+
+def coverage(task, make, *, draws: int, n: int, resamples: int = 200) -> dict[str, float]:
+    """How often 90 % intervals of each metric hold the figure of a very large sample."""
+    rng = np.random.default_rng(1)
+
+    def figures(answer, target):
+        return task.measure(answer, target) | task.further(answer, target)
+
+    truth = figures(*make(200_000, rng))
+    held = dict.fromkeys(truth, 0)
+    for draw in range(draws):
+        found = measure(task, *make(n, rng), level=0.9, resamples=resamples, seed=draw, whole=True)
+        for name, figure in found.items():
+            held[name] += figure["low"] <= truth[name] <= figure["high"]
+    return {name: count / draws for name, count in held.items()}
+
+
+@pytest.mark.parametrize(("task", "make"), [(FOUR, too_sure), (NUMBER, numbers)])
+def test_ninety_percent_intervals_hold_the_truth_about_as_often(task, make):
+    found = coverage(task, make, draws=60, n=100, resamples=100)
+    assert all(0.8 <= share <= 0.98 for share in found.values()), found  # 2.6 standard errors of 60 draws
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("n", [100, 400])
+@pytest.mark.parametrize(("task", "make"), [(FOUR, too_sure), (NUMBER, numbers)])
+def test_ninety_percent_intervals_hold_the_truth_in_nine_of_ten_over_500_draws(task, make, n):
+    found = coverage(task, make, draws=500, n=n)
+    assert all(0.88 <= share <= 0.92 for share in found.values()), found
+
+
+@given(st.lists(st.floats(0, 20), min_size=3, max_size=40), st.floats(0.5, 0.99))
+@settings(max_examples=60, deadline=None)
+def test_the_interval_of_a_mean_of_losses_is_where_halls_cubic_is_students_t(losses, level):
+    values = np.array(losses)
+    n, mean, size = len(values), values.mean(), values.std()
+    found = leaning_ends(Parts(values, -np.inf, np.inf), np.arange(n), level)
+    if size < 1e-9:
+        np.testing.assert_allclose(found, mean, atol=1e-6)
+        return
+    lean = (((values - mean) / size) ** 3).mean() / np.sqrt(n)
+    reach = t.ppf((1 + level) / 2, n - 1)
+    for end, right in zip(found, (reach, -reach), strict=True):
+        student = (mean - end) / (size / np.sqrt(n - 1))
+        cubic = student + lean * student**2 / 3 + lean**2 * student**3 / 27 + lean / 6
+        np.testing.assert_allclose(cubic, right, rtol=1e-5, atol=1e-5)
+    inside = leaning_ends(Parts(values, 0, np.inf), np.arange(n), level)
+    assert inside == (max(0.0, found[0]), found[1])
+
+
+def test_losses_with_a_long_tail_have_more_room_above_than_below():
+    answer, target = too_sure(200, np.random.default_rng(0))
+    figure = measure(FOUR, answer, target)["log_loss"]
+    assert figure["high"] - figure["value"] > 1.2 * (figure["value"] - figure["low"]) > 0
+
+
+@given(st.floats(0.01, 0.99), st.integers(2, 400), st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_ends_stay_within_the_bounds_and_turn_round_with_the_figure(value, units_, seed):
+    scores = np.random.default_rng(seed).beta(20 * value, 20 * (1 - value), 100)
+    low, high = bounded_ends(value, scores, units_, 0.95, 0, 1)
+    assert 0 <= low <= value <= high <= 1
+    np.testing.assert_allclose(bounded_ends(1 - value, 1 - scores, units_, 0.95, 0, 1), (1 - high, 1 - low), atol=1e-9)
+    wide = bounded_ends(2 * value - 1, 2 * scores - 1, units_, 0.95, -1, 1)
+    np.testing.assert_allclose(wide, (2 * low - 1, 2 * high - 1), atol=1e-9)
+
+
+def test_a_difference_turned_round_has_its_ends_turned_round():
+    one, target = too_sure(120, np.random.default_rng(0))
+    other = one[:, [1, 0, 2, 3]]
+    there = difference(FOUR, one, other, target, whole=True)
+    back = difference(FOUR, other, one, target, whole=True)
+    for name, figure in there.items():
+        ends = [-back[name][end] for end in ("high", "low")]
+        np.testing.assert_allclose([figure["low"], figure["high"]], ends, atol=1e-12, err_msg=name)
+
+
+def test_a_number_on_three_stretches_is_hardly_known_and_its_copies_add_nothing():
+    answer, target = numbers(60, np.random.default_rng(0))
+    alone, three = (measure(NUMBER, answer, target, groups=groups) for groups in (None, list(np.arange(60) // 20)))
+    for name in ("rmse", "mae"):
+        assert 0 <= three[name]["low"] <= three[name]["value"] <= three[name]["high"]
+    twice = measure(NUMBER, np.tile(answer, (2, 1)), np.tile(target, 2), groups=list(np.tile(np.arange(60), 2)))
+    for name, figure in alone.items():
+        np.testing.assert_allclose(list(twice[name].values())[:3], list(figure.values())[:3], rtol=1e-9)
+    assert units(None, 3).tolist() == [0, 1, 2]
+
+
+def test_without_an_error_a_number_has_no_interval_to_speak_of():
+    _, target = numbers(30, np.random.default_rng(0))
+    for figure in measure(NUMBER, target[:, None], target).values():
+        assert figure["low"] == figure["value"] == figure["high"]

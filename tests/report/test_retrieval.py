@@ -1,6 +1,7 @@
 """What retrieval is told with: means over pictures, and intervals over products."""
 
 import numpy as np
+import pytest
 
 from finetune.report.retrieval import retrieval_figures
 
@@ -13,8 +14,10 @@ def test_the_interval_is_wider_where_products_are_drawn_whole():
     assert whole["high"] - whole["low"] > alone["high"] - alone["low"]
 
 
-def test_a_recall_without_a_miss_is_as_sure_as_its_pictures_allow_and_no_difference_is():
+def test_pictures_that_all_find_each_other_leave_room_for_one_that_does_not_and_no_difference_does():
     figure = retrieval_figures({"recall_at_1": np.ones(30)}, None)["recall_at_1"]
-    assert figure["high"] == 1 and 0.85 < figure["low"] < 0.9
+    assert (figure["value"], figure["high"]) == (1, 1) and figure["low"] == pytest.approx(0.025 ** (1 / 30))
+    few = retrieval_figures({"recall_at_1": np.ones(30)}, list(np.arange(30) // 10))["recall_at_1"]
+    assert few["low"] == pytest.approx(0.025 ** (1 / 3)), "three products are three"
     same = retrieval_figures({"recall_at_1": np.zeros(30)}, None, shares=False)["recall_at_1"]
     assert (same["low"], same["value"], same["high"]) == (0, 0, 0)

@@ -95,6 +95,29 @@ def test_what_is_told_once_is_resampled_as_scikit_learn_measures_the_repeated_ro
             np.testing.assert_allclose(single[row, b], values, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
+@pytest.mark.parametrize(("options", "labels"), ALL)
+@given(n=st.integers(3, 40), seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_parts_have_the_metric_as_their_mean_and_move_as_it_does(options, labels, n, seed):
+    task = options.build(labels, [])
+    logits, target = examples(labels, n, seed)
+    answer = task.answer(logits)
+    values = task.measure(answer, target) | task.further(answer, target)
+    more = 1e-4
+    counts = 1 + more * np.eye(n)  # each example in turn counts a little more
+    moved = task.resampled(answer, target, counts) | task.further_resampled(answer, target, counts)
+    for name, part in task.parts(answer, target).items():
+        if not np.isfinite(values[name]):
+            continue
+        power = 2 if part.root else 1
+        value = values[name] ** power
+        np.testing.assert_allclose(part.values.mean(), value, rtol=1e-6, atol=1e-8, err_msg=name)
+        slope = (moved[name] ** power - value) * (n + more) / more
+        scale = np.abs(part.values).max()
+        np.testing.assert_allclose(slope, part.values - value, rtol=1e-2, atol=1e-2 * scale, err_msg=name)
+        assert part.low <= value <= part.high
+
+
 def test_kappa_is_over_the_whole_scale_and_not_over_the_levels_that_occur():
     task = Classify().build(SCALE, [])
     answer = np.eye(4)[[0, 1, 2, 2, 1, 0, 2]]  # nobody was answered the highest

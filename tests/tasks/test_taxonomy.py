@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from sklearn import metrics
 import finetune as ft
 from finetune import cli
 from finetune.errors import ConfigError, DataError
+from finetune.report.decided import decide, told_of
 from finetune.report.judged import Seen, judge
+from finetune.report.levels import at_level
 from finetune.tasks.options import Classify
 from finetune.tasks.taxonomy import OWN, Taxonomy, labels_for, partition
 from tests.made import QUICK, class_folders
@@ -255,8 +258,6 @@ def test_a_run_knows_its_tree_without_the_file(pictures, run):
 
 
 def test_probabilities_of_nodes_are_sums_of_calibrated_ones(run, pictures):
-    from dataclasses import replace
-
     decisions = {**run.facts["decisions"], "temperature": 3.0}
     warm = replace(run, facts={**run.facts, "decisions": decisions})
     cold, table = run.predict(str(pictures[0] / "bands")), warm.predict(str(pictures[0] / "bands"))
@@ -294,6 +295,58 @@ def test_small_classes_are_put_together_measured_and_compared(pictures, run, tmp
     again = tmp_path / "again"
     ft.fit(recipe=out, out=again, verbose=False)
     assert (again / "predictions.csv").read_bytes() == (out / "predictions.csv").read_bytes()
+
+
+def test_each_level_has_sets_of_its_own_and_the_last_has_those_of_the_classes(pictures, tmp_path):
+    folder, tree = pictures
+    model = ft.fit(folder, **QUICK, taxonomy=str(tree), coverage=0.6, validation=0.4, out=tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    first, last = told["level_decisions"]["test"]
+    assert (first["level"], last["level"]) == (1, 2) and last["conformal"] == told["conformal"]["test"]
+    limits = ft.load(tmp_path / "run").facts["decisions"]["levels"]
+    assert limits["1"]["limit"] == first["conformal"]["limit"] and limits["2"]["limit"] == last["conformal"]["limit"]
+    table = model.predict(str(folder), level=1)
+    sure = 1 - table[["checks", "lines", "rings"]].to_numpy() <= limits["1"]["limit"]
+    names = np.array(["checks", "lines", "rings"], dtype=object)
+    assert list(table["set"]) == ["|".join(names[row]) for row in sure]
+    assert list(table["abstained"]) == [row.sum() != 1 for row in sure]
+    assert "set" not in model.predict(str(folder), level=1, prior={"rings": 0.5})
+    assert told_of(model.task, model.decisions, {}, {}).keys() == {"calibration", "conformal", "level_decisions"}
+
+
+def test_sets_of_a_level_hold_its_node_as_often_as_was_asked():
+    rng = np.random.default_rng(0)
+    task, _ = task_of(TREE, dict.fromkeys(("nv", "bkl", "sk", "lentigo", "nodular", "bcc", "scc", "vasc"), 5), 1)
+    kinds = len(task.labels.names)
+
+    def drawn(n):
+        target = rng.integers(0, kinds, n)
+        raised = np.exp(1.5 * (rng.normal(size=(n, kinds)) + 1.5 * np.eye(kinds)[target]))
+        return Seen(answer=raised / raised.sum(axis=1, keepdims=True), target=target)
+
+    held = {level.depth: [] for level in task.taxonomy.levels}
+    for _ in range(100):
+        decided = decide(task, {"validation": drawn(100)}, operate=None, coverage=0.9, priors={})
+        new = drawn(200)
+        even = replace(new, answer=decided.decisions.calibrated(task, new.answer))
+        for level in task.taxonomy.levels:
+            nodes = at_level(level, even)
+            sets = decided.decisions.at_level(level.depth).sets(nodes.answer)
+            held[level.depth].append(sets[np.arange(200), nodes.target].mean())
+    assert all(0.88 <= np.mean(shares) <= 0.92 for shares in held.values()), held
+
+
+def test_a_level_answers_alone_what_is_sure_enough_there():
+    rng = np.random.default_rng(0)
+    task, _ = task_of(TREE, dict.fromkeys(("nv", "bkl", "sk", "lentigo", "nodular"), 5), 1)
+    target = rng.integers(0, 5, 400)
+    raised = np.exp(rng.normal(size=(400, 5)) + 1.5 * np.eye(5)[target])
+    seen = {"validation": Seen(answer=raised / raised.sum(axis=1, keepdims=True), target=target)}
+    decided = decide(task, seen, operate="any:precision>=0.9", coverage=None, priors={})
+    told = told_of(task, decided.decisions, seen, decided.parts)["level_decisions"]["validation"]
+    shares = [one["answered"]["coverage"]["value"] for one in told]
+    assert all(one["answered"]["precision"]["value"] >= 0.9 for one in told)
+    assert shares[0] > shares[-1], "coarse nodes are surer than classes"
 
 
 def test_folds_share_one_partition(pictures, tmp_path):
