@@ -37,6 +37,7 @@ class Told(nn.Module):
         self.nodes: tuple[str, ...] = () if tree is None else tree.inner
         self.below = None if tree is None else tree.matrix(tree.inner).tolist()
         self.in_sets = decisions.coverage is not None and not prior
+        self.abstains = decisions.coverage is None and decisions.answered is not None
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -57,7 +58,7 @@ class Told(nn.Module):
         if self.in_sets:
             found["set"] = f"(N, K) bool, classes that hold the right one in {self.decisions.coverage:.0%} of pictures"
             found["abstained"] = "(N,) bool, whether the set is not of one class"
-        elif self.decisions.answered is not None:
+        elif self.abstains:
             found["abstained"] = f"(N,) bool, whether no probability is {self.decisions.answered:.4g} or more"
         if self.below:
             found["nodes"] = "(N, G) float32, probabilities of the G nodes above the classes, in their order"
@@ -92,8 +93,8 @@ class Told(nn.Module):
             limit = float("inf") if self.decisions.limit is None else self.decisions.limit
             found["set"] = 1 - even <= limit
             found["abstained"] = found["set"].sum(dim=1) != 1
-        elif self.decisions.answered is not None:
-            found["abstained"] = even.amax(dim=1) < self.decisions.answered
+        elif self.abstains:
+            found["abstained"] = even.amax(dim=1) < (self.decisions.answered or 0.0)
         if self.below:
             found["nodes"] = shown @ shown.new_tensor(self.below)
         return found

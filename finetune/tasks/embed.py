@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..data.labels import Labels
 from ..errors import ConfigError
 from . import losses, resample
-from .base import AgainstRest, Task
+from .base import AgainstRest, Parts, Task
 from .options import PAIR_LOSSES, Embed
 from .retrieval import retrieval_scores
 
@@ -149,6 +149,10 @@ class EmbedTask(Task):
         found = self._scores(answer, target)
         with np.errstate(invalid="ignore"):
             return {name: resample.mean(found[name], asking) for name in self.metrics}
+
+    def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
+        """See `Task.parts`: all its metrics are shares."""
+        return {}
 
     def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
         """See `Task.further`: there are none."""
