@@ -21,8 +21,8 @@ Expect:
     probe on MobileNet v2 has .116 (.078 to .170), PilotNet from nothing with three cameras, 15 epochs, .113 (.086 to
     .207). With three cameras the probe is worse, .237 (.195 to .304): most angles of this drive are 0.
 
-    Generated data: PilotNet from nothing, 25 epochs, on a drawn road: rmse .180, the mean .467, but nearest pixels .051,
-    n = 30.
+    Generated data: PilotNet from nothing, 25 epochs, on a drawn road: rmse .180, the mean .467, but nearest pixels
+    .051, n = 30.
 """
 
 from __future__ import annotations
