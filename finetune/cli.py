@@ -181,9 +181,7 @@ def _fit(
     if as_json:
         print_json(model.metrics)
     else:
-        console.print(
-            f"The model is in {model.folder}, what is to be said of it in {model.folder / 'report.md'}", soft_wrap=True
-        )
+        console.print(f"The model is in {model.folder}, its page is {model.folder / 'report.html'}", soft_wrap=True)
     if model.stopped:
         tell("finetune: stopped. The model has the best weights until then.")
     return 130 if model.stopped else 0

@@ -20,7 +20,8 @@ Data:
 Expect:
     Real data: AUROC .832 (.778 to .882), .866 (.821 to .905) and .826 (.774 to .872), n = 300 each, benign or
     malignant, a probe on MobileNet v2, seeds 0 to 2; baseline: majority .500, nearest pixels .519 (.485 to .555), .600
-    (.548 to .659) and .508 (.477 to .547). The sample names no lesions: only copies were kept on one side.
+    (.548 to .659) and .508 (.477 to .547). The intervals are percentiles of an earlier version. The sample names no
+    lesions: only copies were kept on one side.
 """
 
 from __future__ import annotations

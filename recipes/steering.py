@@ -18,11 +18,11 @@ Data:
     A mirrored picture has the negated angle.
 Expect:
     Too few to tell: rmse on 3 stretches of one drive, n = 60, one division; baseline: the mean .112 (.075 to .166). A
-    probe on MobileNet v2 has .116 (.078 to .170), PilotNet from nothing with three cameras, 15 epochs, .113 (.089 to
-    .247). With three cameras the probe is worse, .237 (.195 to .304): most angles of this drive are 0.
+    probe on MobileNet v2 has .116 (.078 to .170), PilotNet from nothing with three cameras, 15 epochs, .113 (.086 to
+    .207). With three cameras the probe is worse, .237 (.195 to .304): most angles of this drive are 0.
 
-    Generated data: PilotNet from nothing, 25 epochs, on a drawn road: rmse .180 (.151 to .204), the mean .467 (.364 to
-    .559), but nearest pixels .051 (.037 to .065), n = 30.
+    Generated data: PilotNet from nothing, 25 epochs, on a drawn road: rmse .180, the mean .467, but nearest pixels
+    .051, n = 30.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ def test_without_out_the_model_is_where_the_command_says(textures, tmp_path, cap
     assert cli.call(["fit", str(textures), *QUICK_WORDS]) == 0
     gc.collect()
     (folder,) = tmp_path.glob("finetune-*")
-    assert f"The model is in {folder}" in capsys.readouterr().out
+    assert f"The model is in {folder}, its page is {folder / 'report.html'}" in capsys.readouterr().out
     assert len(ft.load(folder).predict(textures / "rings")) == 12
 
 
