@@ -404,7 +404,7 @@ def test_a_source_that_may_not_be_read_is_named_and_not_told_as_one_that_could_n
 ):
     import finetune.gather as run
 
-    def denied(*_):
+    def denied(*_, **__):
         raise PermissionError(13, "Permission denied", str(textures / "rings"))
 
     monkeypatch.setattr(run, "read_examples", denied)  # the tests may run as root, who may read anything

@@ -370,7 +370,7 @@ def test_ctrl_c_while_the_chosen_weights_are_measured_keeps_them(textures, tmp_p
 def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):
     import finetune.gather
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(finetune.gather, "read_examples", interrupted)
