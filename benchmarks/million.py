@@ -49,7 +49,7 @@ def write_table(path: Path, rows: int) -> None:
 def measure(table: Path, *, fit: bool) -> None:
     """Prints the seconds of each step, and the height of memory before and after all."""
     if fit:
-        importlib.import_module("finetune.run")
+        importlib.import_module("finetune.running.run")
     program, seconds = peak_bytes("cpu"), []
 
     def timed(what):

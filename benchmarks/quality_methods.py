@@ -230,7 +230,7 @@ def prepare(method: str) -> None:
         import lightning  # noqa: F401
         import pandas as pd  # noqa: F401
 
-        import finetune.run  # noqa: F401
+        import finetune.running.run  # noqa: F401
 
 
 def named(place: str) -> str:

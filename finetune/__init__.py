@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .channel import Channel as Channel
     from .check import check as check
     from .checkup import Checkup as Checkup
     from .compare import Comparison as Comparison
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from .errors import WeightsError as WeightsError
     from .estimator import ImageClassifier as ImageClassifier
     from .estimator import ImageRegressor as ImageRegressor
-    from .explanation import Explanation as Explanation
+    from .explaining.channel import Channel as Channel
+    from .explaining.explanation import Explanation as Explanation
     from .export.exported import Exported as Exported
     from .fit import evaluate as evaluate
     from .fit import explain as explain
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from .models.options import EmbeddingHead as EmbeddingHead
     from .models.options import LinearHead as LinearHead
     from .models.options import MLPHead as MLPHead
-    from .rank import rank as rank
-    from .ranking import Ranked as Ranked
-    from .ranking import Ranking as Ranking
+    from .ranking.rank import rank as rank
+    from .ranking.ranking import Ranked as Ranked
+    from .ranking.ranking import Ranking as Ranking
     from .recipe import Recipe as Recipe
     from .recipe import read_recipe as read_recipe
     from .report.attributed import occlusion as occlusion
@@ -72,13 +72,13 @@ if TYPE_CHECKING:
     from .training.phases import run_phases as run_phases
     from .training.plan import Plan as Plan
     from .training.rates import param_groups as param_groups
-    from .trials import Tuned as Tuned
-    from .tune import tune as tune
+    from .tuning.trials import Tuned as Tuned
+    from .tuning.tune import tune as tune
 
 # Where each public name lives. It is imported when it is first asked for, so that `import finetune` costs nothing.
 _PLACES = {
     "Backbone": "models.options",
-    "Channel": "channel",
+    "Channel": "explaining.channel",
     "Checkup": "checkup",
     "Classify": "tasks.options",
     "Comparison": "compare",
@@ -87,7 +87,7 @@ _PLACES = {
     "DataError": "errors",
     "Embed": "tasks.options",
     "EmbeddingHead": "models.options",
-    "Explanation": "explanation",
+    "Explanation": "explaining.explanation",
     "Exported": "export.exported",
     "Finding": "data.findings",
     "FinetuneError": "errors",
@@ -101,8 +101,8 @@ _PLACES = {
     "Phase": "training.phase",
     "Plan": "training.plan",
     "Plot": "report.figures",
-    "Ranked": "ranking",
-    "Ranking": "ranking",
+    "Ranked": "ranking.ranking",
+    "Ranking": "ranking.ranking",
     "Recipe": "recipe",
     "Regress": "tasks.options",
     "RunFolderError": "errors",
@@ -110,7 +110,7 @@ _PLACES = {
     "Study": "study",
     "Tag": "tasks.options",
     "TrainingError": "errors",
-    "Tuned": "trials",
+    "Tuned": "tuning.trials",
     "WeightsError": "errors",
     "channel_peaks": "report.channels",
     "check": "check",
@@ -132,7 +132,7 @@ _PLACES = {
     "neighbours": "similarity",
     "occlusion": "report.attributed",
     "param_groups": "training.rates",
-    "rank": "rank",
+    "rank": "ranking.rank",
     "read_image": "data.readers",
     "read_recipe": "recipe",
     "retrieval": "similarity",
@@ -142,7 +142,7 @@ _PLACES = {
     "signal_square": "report.explained",
     "strongest": "report.channels",
     "traced_back": "report.deconvnet",
-    "tune": "tune",
+    "tune": "tuning.tune",
 }
 
 __all__ = sorted(_PLACES)  # the table is the one list of public names

@@ -11,18 +11,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from .command_words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
-from .compare_command import compare_command
+from .commands.compare import compare_command
+from .commands.explain import explain_command
+from .commands.export import export_command
+from .commands.neighbours import neighbours_command
+from .commands.plan import plan_command
+from .commands.predict import predict_command
+from .commands.rank import backbones_command, rank_command
+from .commands.report import report_command
+from .commands.words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
 from .errors import FinetuneError, StoppedError
-from .explain_command import explain_command
-from .export_command import export_command
 from .fit import fit as fit_function
 from .folder import kept_folder
-from .neighbours_command import neighbours_command
-from .plan_command import plan_command
-from .predict_command import predict_command
-from .rank_command import backbones_command, rank_command
-from .report_command import report_command
 from .stdout import heard, print_json, tell
 from .training.place import follows
 from .words import joined, parsed
@@ -199,7 +199,7 @@ def _tune(
     as_json: JSON = False,
     **words: Any,
 ) -> int:  # fmt: skip
-    from .tune_command import tune_command
+    from .commands.tune import tune_command
 
     return tune_command(source, parsed(words), out=out, trials=trials, time=time, search=search or (),
                         overwrite=overwrite, as_json=as_json)  # fmt: skip
@@ -216,7 +216,7 @@ def _evaluate(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from .evaluate_command import evaluate_command
+    from .commands.evaluate import evaluate_command
 
     with _bar(None) as moved:
         return evaluate_command(run, source, parsed(words), batch_size=batch_size, accelerator=accelerator, out=out,
@@ -236,7 +236,7 @@ def _check(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from .check_command import check_command
+    from .commands.check import check_command
 
     return check_command(source, parsed(words), labelled=not no_labels, batch_size=batch_size, out=out,
                          accelerator=accelerator, overwrite=overwrite, write_clean=write_clean, augment=augment,
@@ -248,7 +248,7 @@ def _run(
     name: Annotated[str, typer.Argument(help="A name of `finetune recipes`, or a .py file.")],
     rest: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]...", help="finetune run NAME --help.")] = None,
 ) -> int:
-    from .run_command import run_command
+    from .commands.run import run_command
 
     # What looks like options is left apart from the rest, in the order in which it came.
     return run_command(name, [*(rest or ()), *context.args], of_fit=_options_of(fit_function, _words),
@@ -261,7 +261,7 @@ def _recipes(
     *,
     as_json: JSON = False,
 ) -> int:
-    from .recipes_command import recipes_command
+    from .commands.recipes import recipes_command
 
     return recipes_command(action, list(rest or ()), as_json=as_json)
 

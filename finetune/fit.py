@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .begin import begin
 from .data.options import Data
 from .recipe import Recipe
+from .running.begin import begin
 from .tasks.options import Loss
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .evaluate import Metrics
-    from .explanation import Explanation
+    from .explaining.explanation import Explanation
     from .model import Model
 
 

@@ -18,10 +18,10 @@ from .data.cache import PictureCache
 from .data.loaders import make_loader
 from .data.splits import Splits
 from .errors import ConfigError
-from .gather import Material, gather
 from .recipe import Recipe
 from .report.printed import Talk
-from .run import divide, lesson_of
+from .running.gather import Material, gather
+from .running.run import divide, lesson_of
 from .tasks.base import Task
 from .tasks.options import Embed
 from .training.alone import LoneLearner

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .channel import Channel, strongest_on
 from .crew import Progress
 from .data.options import Data
 from .embedded import points_table, refuse_points
 from .errors import ConfigError, RunFolderError
 from .evaluate import Metrics, check_free, evaluate_on
-from .explain import explain_on
-from .explanation import Asking, Explanation, check_out, write_explanations
+from .explaining.channel import Channel, strongest_on
+from .explaining.explain import explain_on
+from .explaining.explanation import Asking, Explanation, check_out, write_explanations
 from .features import device_for
 from .folder import METRICS, MODEL, packed, read_json, unpacked, write_json
 from .models.network import Network
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .export.exported import Exported
-    from .neighbours import Neighbours
+    from .nearest.neighbours import Neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class Model:
                 pictures that are gone.
             RunFolderError: The run does not say what it learned from, and neighbours are asked for.
         """
-        from .near_answers import COLUMNS, Overheard, with_neighbours
+        from .nearest.answers import COLUMNS, Overheard, with_neighbours
 
         if prior or neighbours or level is not None:
             refuse_points(self.task, "predict with a prior, a level or neighbours")
@@ -190,7 +190,7 @@ class Model:
             DataError: Pictures that cannot be found, or none that can be read.
             RunFolderError: The run does not say what it learned from, and `among` names nothing.
         """
-        from .neighbours import find_neighbours
+        from .nearest.neighbours import find_neighbours
 
         return find_neighbours(
             self.network, inputs, self.folder, among=among, k=k, batch_size=batch_size, accelerator=accelerator,

@@ -14,11 +14,11 @@ from .data.options import Data
 from .embedded import UNITS, Points, figures_of, unit_of
 from .errors import ConfigError, DataError, listing, nearest
 from .features import device_for
-from .index import index_of
 from .model import Model, load
 from .models.network import Network
 from .models.options import Backbone
-from .neighbours import Neighbours, find_neighbours
+from .nearest.index import index_of
+from .nearest.neighbours import Neighbours, find_neighbours
 from .tasks.retrieval import retrieval_scores
 
 

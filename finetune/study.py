@@ -114,7 +114,7 @@ def run_study(
     """
     from .data.generated import is_generated
     from .fit import fit
-    from .ranks import alone
+    from .running.ranks import alone
 
     alone("A study")
     given = {name: value for name, value in words.items() if value is not None}

@@ -402,7 +402,7 @@ def test_the_answers_of_predict_are_whole_or_absent(probed, textures, tmp_path, 
 def test_a_source_that_may_not_be_read_is_named_and_not_told_as_one_that_could_not_be_written(
     refused, textures, monkeypatch
 ):
-    import finetune.gather as run
+    import finetune.running.gather as run
 
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied", str(textures / "rings"))

@@ -174,12 +174,12 @@ def test_one_bar_a_phase_is_drawn_and_never_into_the_json(textures, tmp_path, ca
 
 
 def test_a_stopped_fit_says_so_and_leaves_with_130(textures, tmp_path, capsys, monkeypatch):
-    import finetune.run
+    import finetune.running.run
 
     def answers(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune.run, "answers", answers)
+    monkeypatch.setattr(finetune.running.run, "answers", answers)
     words = ["fit", str(textures), *QUICK_WORDS, "--method", "full", "--epochs", "1", "--out", str(tmp_path / "run")]
     assert cli.call(words) == 130
     assert "finetune: stopped. The model has the best weights until then." in capsys.readouterr().err

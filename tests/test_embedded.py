@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 import finetune as ft
 from finetune import cli
 from finetune.errors import ConfigError, DataError
-from finetune.index import index_of
+from finetune.nearest.index import index_of
 from finetune.predict import as_examples
 from finetune.tasks.retrieval import retrieval_scores
 

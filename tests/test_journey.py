@@ -343,7 +343,7 @@ def test_ctrl_c_while_the_final_fit_begins_keeps_what_validation_chose(parts, tm
 
 @pytest.mark.parametrize(("during", "left"), [(1, set()), (2, {"validation"})], ids=["validation", "test"])
 def test_ctrl_c_while_the_chosen_weights_are_measured_keeps_them(textures, tmp_path, monkeypatch, during, left):
-    import finetune.run as room
+    import finetune.running.run as room
 
     calls = []
 
@@ -368,12 +368,12 @@ def test_ctrl_c_while_the_chosen_weights_are_measured_keeps_them(textures, tmp_p
 
 
 def test_ctrl_c_before_there_is_anything_to_keep_leaves_nothing(textures, tmp_path, monkeypatch, capsys):
-    import finetune.gather
+    import finetune.running.gather
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune.gather, "read_examples", interrupted)
+    monkeypatch.setattr(finetune.running.gather, "read_examples", interrupted)
     assert call(["fit", str(textures), *QUICK_WORDS, "--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr().err.strip() == "finetune: stopped. Nothing was kept: there were no weights yet."
     assert list(tmp_path.iterdir()) == []
