@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from finetune.ranking.ranking.candidates import TRIED, settle_ranking
 
 from finetune.errors import ConfigError
 from finetune.models.licenses import license_of
 from finetune.models.options import Backbone
 from finetune.models.spelled import read_backbones
+from finetune.ranking.candidates import TRIED, settle_ranking
 
 
 def settle(backbones=None, *, source="nowhere", license=None, most=2000, accelerator="cpu", out=None, **options):

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finetune.ranking.ranking.training_part import training_part
 from PIL import Image
 from torch import nn
 
@@ -16,6 +15,7 @@ import finetune as ft
 from finetune import cli
 from finetune.errors import ConfigError, DataError, WeightsError
 from finetune.features import features, pooled
+from finetune.ranking.training_part import training_part
 from finetune.report.intervals import measure
 from finetune.report.logme import logme
 from finetune.report.printed import Talk

@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from finetune.ranking.ranking.training_part import training_part
 
 from finetune.data.options import Data
 from finetune.data.splits import read_splits
 from finetune.errors import DataError
+from finetune.ranking.training_part import training_part
 from finetune.recipe import Recipe
 from finetune.report.printed import Talk
 from finetune.training.plan import Plan

@@ -19,7 +19,7 @@ from finetune.training import launched as launched_module
 from finetune.training.launched import Group
 from finetune.training.machine import Machine
 from finetune.training.place import Place, follows, place
-from tests.test_resume import SAME
+from tests.running.test_resume import SAME
 
 WORDS = [
     "--backbone",

@@ -9,7 +9,7 @@ import torch
 
 import finetune as ft
 from finetune.errors import NotFiniteError
-from tests.test_resume import WORDS, StopBefore, fit, left, same
+from tests.running.test_resume import WORDS, StopBefore, fit, left, same
 
 
 class Poison(L.Callback):

@@ -16,7 +16,7 @@ from finetune.training.learner import Learner
 from finetune.training.phase import Phase
 from finetune.training.resuming import KeepPlace
 from finetune.training.transfer import transfer
-from tests.test_resume import StopBefore, fit, left, same
+from tests.running.test_resume import StopBefore, fit, left, same
 from tests.training.tiny import TinyNet, around, lesson, tiny
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import finetune as ft
 from finetune.errors import TrainingError
 from finetune.training.watch import Watch, late_ranks
-from tests.test_resume import fit
+from tests.running.test_resume import fit
 
 PLACES = st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(0, 9), st.integers(0, 1)).map(list)
 

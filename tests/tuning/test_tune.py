@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 import finetune as ft
-from finetune import cli, gather, trials
+from finetune import cli
 from finetune.data import loaders
 from finetune.errors import ConfigError, DataError, RunFolderError, TrainingError
+from finetune.running import gather
+from finetune.tuning import trials
 from finetune.tuning.search import check_space, usual_space
 from tests.made import class_folders, contents
 
