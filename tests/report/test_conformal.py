@@ -5,6 +5,7 @@ import pytest
 
 from finetune.data.labels import Labels
 from finetune.report.conformal import conformal, fit_limit
+from finetune.report.intervals import measure
 from finetune.report.judged import Seen
 from finetune.tasks.decisions import Decisions
 from finetune.tasks.options import Classify, Regress
@@ -43,6 +44,33 @@ def coverage_of(task, make, draws: int, held: int, new: int) -> float:
 def test_sets_and_intervals_hold_the_truth_in_nine_of_ten_over_500_draws():
     for task, make in ((CLASSES, world), (NUMBER, numbers)):
         assert 0.88 <= coverage_of(task, make, draws=500, held=100, new=200) <= 0.92
+
+
+def bootstrap_coverage(draws: int, n: int, resamples: int) -> dict[str, float]:
+    """How often 90 % intervals of each metric hold the figure of a very large sample."""
+    rng = np.random.default_rng(1)
+    truth = CLASSES.measure(*(lambda part: (part.answer, part.target))(world(200_000, rng)))
+    held = dict.fromkeys(truth, 0)
+    for draw in range(draws):
+        part = world(n, rng)
+        for name, figure in measure(
+            CLASSES, part.answer, part.target, level=0.9, resamples=resamples, seed=draw
+        ).items():
+            held[name] += figure["low"] <= truth[name] <= figure["high"]
+    return {name: count / draws for name, count in held.items()}
+
+
+def test_ninety_percent_intervals_hold_the_truth_about_as_often():
+    found = bootstrap_coverage(draws=50, n=150, resamples=150)
+    assert all(0.78 <= share <= 0.98 for share in found.values()), found
+
+
+@pytest.mark.thorough
+def test_ninety_percent_intervals_hold_the_truth_in_nine_of_ten_over_500_draws():
+    found = bootstrap_coverage(draws=500, n=400, resamples=600)
+    # A mean of 500 has a standard error of 1.3 %: that of a loss with a long tail gets three of them.
+    bounds = {name: (0.86, 0.94) if name == "log_loss" else (0.88, 0.92) for name in found}
+    assert all(low <= found[name] <= high for name, (low, high) in bounds.items()), found
 
 
 def test_the_limit_is_the_smallest_that_promises_enough():
