@@ -17,7 +17,8 @@ from .folder import MODEL, read_json
 from .predictions import Predicted, read_predictions
 from .report.intervals import difference, measure
 from .saved import task_of
-from .tasks.base import FURTHER, HIGHER_IS_BETTER, Task
+from .tasks.base import Task
+from .tasks.metric_names import FURTHER, HIGHER_IS_BETTER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .crew import Progress
-from .data.columns import check_columns, columns_of, needs_looks
+from .data.columns import LOOKED_AT, check_columns, columns_of
 from .data.examples import Examples, read_examples
-from .data.looks import Looks
+from .data.looks import Looks, Onlooker
 from .data.options import Data
 from .data.readers import without_unreadable
 from .data.same_files import same_files
@@ -22,6 +22,7 @@ from .folder import METRICS, PREDICTIONS
 from .models.network import Network
 from .predict import answers
 from .predictions import as_predictions
+from .report.baselines import MOST_COMPARED, baselines
 from .report.decided import told_of
 from .report.judged import Seen, judge
 from .report.slices import sliced
@@ -84,43 +85,73 @@ def evaluate_on(
     asked, part_of, notes = examples_for(task, data)
     again = same_files(asked, learned_from) if learned_from is not None else np.zeros(len(asked), bool)
     check_columns(asked, data.by)
-    found = answers(network, task, asked, batch_size=batch_size, accelerator=accelerator, progress=progress)
+    onlooker = Onlooker(asked, in_chans=network.spec.in_chans)
+    found = answers(network, task, asked, batch_size=batch_size, accelerator=accelerator, progress=progress,
+                    also=onlooker)  # fmt: skip
+    looks = onlooker.looks(errors=found.errors)
     if found.errors:
         asked, note = without_unreadable(asked, found.errors, data.on_corrupt)
         notes += [note] if note else []
-    parts = [part_of[row] for row in found.rows]
-    counts = Counter(part_of[row] for row in found.rows if again[row])
-    again_told: Metrics = {"learned_from": dict(counts)} if counts else {}
-    looks = (
-        Looks.of(asked, in_chans=network.spec.in_chans)
-        if needs_looks(asked, data.by) or isinstance(task, EmbedTask)
-        else None
-    )
+        looks, again = looks.take(found.rows), again[found.rows]
+    part_of = [part_of[row] for row in found.rows]
+    rows = {part: np.flatnonzero([name == part for name in part_of]) for part in dict.fromkeys(part_of)}
+    counts = {part: int(again[own].sum()) for part, own in rows.items() if again[own].any()}
+    again_told: Metrics = {"learned_from": counts} if counts else {}
     if isinstance(task, EmbedTask):
         points = {
-            part: Points(
-                examples=asked.take(rows), answer=found.answer[rows], looks=looks.take(rows) if looks else None
-            )
-            for part in dict.fromkeys(parts)
-            if (rows := [i for i, name in enumerate(parts) if name == part])
+            part: Points(examples=asked.take(own), answer=found.answer[own], looks=looks.take(own))
+            for part, own in rows.items()
         }
         metrics, table = judge_points(points, learned=task.labels.names, seed=seed)
         notes += told_points(metrics, task.metrics[0])
         return Evaluated(metrics=metrics | again_told, predictions=table, notes=tuple(notes))
-    target = task.labels.encode(asked.targets)
-    groups = list(asked.table["group"])
-    seen, tables, places = {}, {}, {}
-    for part in dict.fromkeys(parts):
-        rows = [i for i, name in enumerate(parts) if name == part]
-        own, places[part] = [groups[i] for i in rows], np.array(rows)
-        seen[part] = Seen(answer=found.answer[rows], target=target[rows], groups=own if any(own) else None)
-        tables[part] = (asked.take(rows), decisions.calibrated(task, found.answer[rows]))
-    even = {part: replace(one, answer=tables[part][1]) for part, one in seen.items()}
-    columns = columns_of(asked, looks, data.by)
+    target, groups = task.labels.encode(asked.targets), np.array(asked.table["group"], dtype=object)
+    seen, even = {}, {}
+    for part, own in rows.items():
+        together = list(groups[own])
+        seen[part] = Seen(answer=found.answer[own], target=target[own], groups=together if any(together) else None)
+        even[part] = replace(seen[part], answer=decisions.calibrated(task, found.answer[own]))
+    metrics = judge(task, even, seed=seed) | told_of(task, decisions, seen, even, seed=seed)
+    if learned_from is not None:
+        known = None if again.any() else looks
+        metrics |= _beside(network, task, {part: (rows[part], one) for part, one in even.items()}, target, known,
+                           learned_from, seed)  # fmt: skip
+    columns = columns_of(asked, looks, list(dict.fromkeys((*LOOKED_AT, *data.by))))
     return Evaluated(
-        metrics=judge(task, even, seed=seed) | told_of(task, decisions, seen, even, seed=seed)
-        | sliced(task, even, columns, places, seed=seed) | again_told,
-        predictions=as_predictions(task, tables, decisions), notes=tuple(notes),
+        metrics=metrics | sliced(task, even, columns, rows, seed=seed) | again_told,
+        predictions=as_predictions(task, {p: (asked.take(rows[p]), one.answer) for p, one in even.items()}, decisions),
+        notes=tuple(notes),
+    )
+
+
+def _beside(
+    network: Network, task: Task, parts: Mapping[str, tuple[np.ndarray, Seen]], target: np.ndarray,
+    looks: Looks | None, learned: Examples, seed: int,
+) -> Metrics:  # fmt: skip
+    """What naive answers that learned from the training part are worth on the same examples.
+
+    Args:
+        network: Says how many channels a picture has.
+        task: Says what the answers mean.
+        parts: Of each part the rows of its examples, and what the model answered.
+        target: The encoded targets of all examples.
+        looks: Of the same; None where a nearest picture would be the picture itself.
+        learned: The training part.
+        seed: Seeds the intervals.
+    """
+    try:
+        before = task.labels.encode(learned.targets)
+    except DataError:  # the source was relabelled since: it does not say any more what was learned
+        return {}
+    count = len(learned)
+    train, thumbnails = np.arange(count), None
+    if looks is not None and count <= MOST_COMPARED:
+        known = Looks.of(learned, in_chans=network.spec.in_chans)
+        train, thumbnails = np.flatnonzero(known.read), np.concatenate([known.thumbnail, looks.thumbnail])
+    return baselines(
+        task, {part: (rows + count, seen) for part, (rows, seen) in parts.items()}, train=train,
+        target=np.concatenate([before, target]), thumbnails=thumbnails, probe={},
+        seed=seed,
     )  # fmt: skip
 
 

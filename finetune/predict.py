@@ -16,7 +16,7 @@ from .crew import Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .errors import ConfigError, DataError, RunFolderError
-from .features import Between, device_for, run_over
+from .features import Also, Between, device_for, run_over
 from .files import replacing
 from .models.network import Network
 from .tasks.base import Task
@@ -51,11 +51,12 @@ def answers(
     batch_size: int = 32,
     accelerator: str = "auto",
     progress: Progress | None = None,
+    also: Also | None = None,
     between: Between | None = None,
 ) -> Answers:
     """The answers for all pictures, in the order of the table; the arguments are those of `run_over`."""
     found = run_over(network, examples, batch_size=batch_size, device=device_for(accelerator), progress=progress,
-                     between=between)  # fmt: skip
+                     also=also, between=between)  # fmt: skip
     if not len(found.rows):
         return Answers(np.zeros((0, task.labels.num_outputs)), found.rows, found.errors)
     return Answers(task.answer(torch.from_numpy(found.values)), found.rows, found.errors)

@@ -244,7 +244,7 @@ def task_for(options: TaskOptions | None, kind: str) -> TaskOptions:
 
 def _misnamed(model: Backbone | None, monitor: str | None) -> list[str]:
     """What is wrong with the names that are looked up in libraries and in the tasks."""
-    from .tasks.base import HIGHER_IS_BETTER
+    from .tasks.metric_names import HIGHER_IS_BETTER
 
     wrong = []
     if model is not None:

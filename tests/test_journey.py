@@ -174,6 +174,24 @@ def test_evaluating_the_test_part_again_gives_the_figures_of_the_run(probed, tex
         assert again["test"][name]["value"] == pytest.approx(figure["value"], rel=1e-5), name
 
 
+def test_evaluate_tells_of_held_out_pictures_what_fit_told(probed, textures, tmp_path):
+    """The naive answers, the slices by what pictures look like: in a place and under names that fit never saw."""
+    rows = [row for row in rows_of(probed.folder / "splits.csv") if row["split"] == "test"]
+    for row in rows:
+        (tmp_path / row["target"]).mkdir(exist_ok=True)
+        shutil.copy(textures / row["source"], tmp_path / row["source"])
+    found, told = probed.evaluate(tmp_path), probed.metrics
+    for key in ("baselines", "over_baselines"):
+        assert set(found[key]["test"]) == {"majority", "nearest-pixels"}
+        for name, figures in found[key]["test"].items():
+            for metric, figure in figures.items():
+                expected = told[key]["test"][name][metric]
+                assert [figure["value"], figure["n"]] == pytest.approx([expected["value"], expected["n"]]), metric
+    assert {one["by"] for one in found["slices"]["test"]} == {"brightness"}, "they are all of one size"
+    # Pictures that were learned from would find themselves.
+    assert set(probed.evaluate(textures)["baselines"]["test"]) == {"majority"}
+
+
 @pytest.mark.parametrize("words", [{}, {"method": "lp-ft", "epochs": 2, "batch_size": 8}], ids=["probe", "lp-ft"])
 def test_two_runs_with_one_seed_give_identical_metrics(textures, tmp_path, monkeypatch, words):
     for name in ("a", "b"):

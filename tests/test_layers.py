@@ -89,7 +89,6 @@ FILES = {
     "nearest.answers": {"data", "features", "models", "nearest"},
     "nearest.sheet": {"data", "nearest", "report"},
     "ranking.ranking": {"models", "tasks", "report"},
-    "running.baselines": {"report", "tasks"},
     "running.gain": {"models", "tasks", "report", "training"},
     "running.measured": {
         *("data", "embedded", "models", "nearest", "predictions", "recipe", "report", "running", "tasks", "training"),

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..report.tried import trials_table
 from ..stdout import print_json
-from ..tasks.base import HIGHER_IS_BETTER
+from ..tasks.metric_names import HIGHER_IS_BETTER
 from ..tuning.search import SEARCHED, parsed_space
 from ..tuning.tune import TRIALS, tune
 

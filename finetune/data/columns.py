@@ -30,11 +30,6 @@ def check_columns(examples: Examples, names: Sequence[str]) -> None:
             )
 
 
-def needs_looks(examples: Examples, names: Sequence[str]) -> bool:
-    """Whether a name asks for what pictures look like."""
-    return any(name in LOOKED_AT and name not in examples.table for name in names)
-
-
 def columns_of(examples: Examples, looks: Looks | None, names: Sequence[str]) -> dict[str, list[Any]]:
     """The values of each name for all examples; what nobody looked at is left out.
 

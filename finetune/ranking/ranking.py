@@ -13,7 +13,7 @@ from ..files import replacing
 from ..models.options import Backbone
 from ..report.intervals import Measured
 from ..report.ranked import shown
-from ..tasks.base import HIGHER_IS_BETTER
+from ..tasks.metric_names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,6 +15,9 @@ from .judged import Seen
 
 BINS = 15
 FOLDS = 5
+MOST_TOSSED = 2000
+"""Answers in a bin up to which each is drawn by itself."""
+
 FEWEST = 30
 """Held-out examples below which a temperature is not looked for."""
 
@@ -100,7 +103,8 @@ def calibration(
     """The expected calibration error before and after, and the reliability diagram after, as metrics.json holds them.
 
     Of classes the confidence is the probability of the answered one, of labels every label's. Bins are 15 of equal
-    width (Naeini et al. 2015; Guo et al. 2017). The error of a finite sample is above 0 for a perfect model too.
+    width (Naeini et al. 2015; Guo et al. 2017). The error of a finite sample is above 0 for a perfect model too: how
+    far is told beside it, "ece_if_calibrated", see `by_chance`.
 
     Args:
         task: Says what the answers mean.
@@ -113,6 +117,7 @@ def calibration(
         name: _parts(task, answer, after.target) for name, answer in (("before", before), ("after", after.answer))
     }
     width = 1 if task.labels.kind == "class" else task.labels.num_outputs
+    found = {"ece_if_calibrated": by_chance(task, after.answer, seed=seed)}
     figures = spread(
         {f"ece_{name}": float(np.abs(gap.sum(axis=0)).sum() / (len(gap) * width)) for name, (gap, _) in errors.items()},
         lambda counts: {
@@ -121,7 +126,41 @@ def calibration(
         },
         len(after.target), groups=after.groups, seed=seed,
     )  # fmt: skip
-    return {**figures, "temperature": temperature, "bins": errors["after"][1]}
+    return {**figures, **found, "temperature": temperature, "bins": errors["after"][1]}
+
+
+def by_chance(task: Task, answer: np.ndarray, *, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """The expected calibration error that these answers would have if each probability in them were true.
+
+    Targets are drawn by the stated probabilities again and again (Broecker and Smith 2007, "Increasing the reliability
+    of reliability diagrams"): the mean error, and the ends between which 95 % of the errors lie.
+
+    Args:
+        task: Says what the answers mean.
+        answer: (N, K) probabilities.
+        draws: How often targets are drawn.
+        seed: Seeds them.
+    """
+    confidence = answer.max(axis=1)[:, None] if task.labels.kind == "class" else answer
+    flat, place = confidence.ravel(), _place(confidence).ravel()
+    # Of one bin the number of right answers is a sum of coins, which need not be tossed by themselves: it is nearly
+    # normal where they are many, and where they are few they are cheap.
+    rng, gaps = np.random.default_rng(seed), np.zeros(draws)
+    for b in np.unique(place):
+        inside = flat[place == b]
+        if len(inside) > MOST_TOSSED:
+            drawn = rng.normal(inside.sum(), np.sqrt((inside * (1 - inside)).sum()), draws)
+        else:
+            drawn = (rng.random((draws, len(inside))) < inside).sum(axis=1)
+        gaps += np.abs(drawn - inside.sum())
+    gaps /= len(flat)
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    return {"value": float(gaps.mean()), "low": float(low), "high": float(high), "n": len(answer)}
+
+
+def _place(confidence: np.ndarray) -> np.ndarray:
+    """The bin of each confidence."""
+    return np.clip(np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1, 0, BINS - 1)
 
 
 def _parts(task: Task, answer: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -130,7 +169,7 @@ def _parts(task: Task, answer: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
         confidence, right = answer.max(axis=1)[:, None], (answer.argmax(axis=1) == target)[:, None].astype(np.float64)
     else:
         confidence, right = answer, target.astype(np.float64)
-    place = np.clip(np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1, 0, BINS - 1)
+    place = _place(confidence)
     gap = np.zeros((len(answer), BINS))
     np.add.at(gap, (np.arange(len(answer))[:, None], place), right - confidence)
     bins = [_bin(confidence[place == b], right[place == b]) for b in range(BINS) if (place == b).any()]

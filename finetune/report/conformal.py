@@ -59,7 +59,7 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
     inside = (_scores(task, seen.answer, seen.target) <= limit).astype(np.float64)
     told: dict[str, Any] = {"asked": decisions.coverage, "limit": decisions.limit}
     # Without a limit everything is inside, of necessity.
-    every: dict[str, Rest] = {"coverage": (np.ones(n, bool), 1)} if np.isfinite(limit) else {}
+    every: dict[str, Rest] = {"coverage": Rest(np.ones(n, bool))} if np.isfinite(limit) else {}
     if task.labels.kind == "number":
         figures: Measured = spread({"coverage": float(inside.mean())}, lambda c: {"coverage": resample.mean(inside, c)},
                                    n, groups=seen.groups, seed=seed, rests=every)  # fmt: skip
@@ -77,7 +77,7 @@ def conformal(task: Task, decisions: Decisions, seen: Seen, *, seed: int = 0) ->
             "abstained": resample.mean((~alone).astype(np.float64), counts),
             "accuracy": resample.share(right, alone, counts),
         },
-        n, groups=seen.groups, seed=seed, rests={**every, "abstained": (np.ones(n, bool), 1), "accuracy": (alone, 1)},
+        n, groups=seen.groups, seed=seed, rests={**every, "abstained": Rest(np.ones(n, bool)), "accuracy": Rest(alone)},
         bounds={"size": (0.0, float(seen.answer.shape[1]))},
     )  # fmt: skip
     return {**told, **figures}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,19 @@ from .ends import SAME, Ends, bounded_ends, leaning_ends
 Measured = dict[str, dict[str, float | int | None]]
 """A metric's name to its value, low and high ends, and the number of examples."""
 
-Rest = tuple[np.ndarray, int]
-"""(n,) bool, the examples that a figure rests on, and of how many such parts it is the mean."""
+
+class Rest(NamedTuple):
+    """What a figure is a share of.
+
+    mask: (n,) bool, the examples that it rests on.
+    of: Of how many such parts it is the mean.
+    extreme: Whether each of those parts is all right or all wrong.
+    """
+
+    mask: np.ndarray
+    of: int = 1
+    extreme: bool = False
+
 
 BOUNDS = {"kappa": (-1.0, 1.0)}
 """The lowest and the highest of those metrics that are no shares, and no means of losses either."""
@@ -61,17 +72,27 @@ def measure(
 
 def _rests(task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[str]) -> dict[str, Rest]:
     """What each figure rests on: all examples, or the smallest class, one of those that a mean is over."""
-    positive = task.against_rest(answer, target).positive
+    positive, given, _ = task.against_rest(answer, target)
     columns = [column for column in positive.T if not column.all() and column.any()]
     every = np.ones(len(target), bool)
     smallest = min((side for column in columns for side in (column, ~column)), key=np.sum, default=every)
+    constant = not np.ptp(answer, axis=0).any()
     found = {}
     for name in names:
         if task.labels.kind == "number" or name in ("log_loss", "brier"):
             continue  # no shares
+        if constant and name in ("auroc", "balanced_accuracy"):
+            continue  # what knows no difference between examples has these figures by definition
+        if name in ("accuracy", "top_5"):
+            found[name] = Rest(every)
+            continue
         # Of two classes there is one ranking, and kappa has no mean over classes.
         one = name == "kappa" or (name in ("auroc", "auprc") and task.labels.kind == "class" and len(columns) == 2)
-        found[name] = (every, 1) if name in ("accuracy", "top_5") else (smallest, 1 if one else max(1, len(columns)))
+        found[name] = Rest(smallest, 1 if one else max(1, len(columns)))
+    if task.labels.kind == "class" and "balanced_accuracy" in found:
+        recalls = [given[positive[:, k], k].mean() for k in np.flatnonzero(positive.any(axis=0))]
+        extreme = all(recall in (0, 1) for recall in recalls)
+        found["balanced_accuracy"] = found["balanced_accuracy"]._replace(extreme=extreme)
     return found
 
 
@@ -96,7 +117,8 @@ def spread(
     Without a single error all resamples are alike, and their percentiles would say that nothing can go wrong. A share
     of 1 or 0 then has the interval of Clopper and Pearson 1934 for as many units as it rests on, (1 - level) / 2 to the
     power of 1 / units: .884 to 1 of 30. That is exact for a share of the units. A mean over K classes is least sure of
-    the smallest one, which is a Kth of it; for what is no share (auroc, f1, kappa) the same stands in.
+    the smallest one, which is a Kth of it; for what is no share (auroc, f1, kappa) the same stands in. Where all of one
+    class are right and all of another wrong, their mean has it on both sides.
 
     Args:
         values: Each figure by its name.
@@ -123,18 +145,32 @@ def spread(
     ends = {name: leaning_ends(parts[name], unit, level) for name in known if name in parts}
     for name, found in drawn.items():
         low, high = (bounds or {}).get(name, (0.0, 1.0))
-        ends[name] = bounded_ends(known[name], np.concatenate(found), int(unit.max()) + 1, level, low, high)
+        ends[name] = bounded_ends(known[name], np.concatenate(found), _behind(name, unit, rests), level, low, high)
     told = {name: _entry(known.get(name), ends.get(name, (np.nan, np.nan)), n) for name in values}
-    for name, (mask, of) in (rests or {}).items():
+    for name, (mask, of, extreme) in (rests or {}).items():
         bound = 1 - (1 - ((1 - level) / 2) ** (1 / max(1, len(np.unique(unit[mask]))))) / of
         one = told[name]
         # Sums may end a last bit beside 1.
-        if one["low"] is not None and one["high"] is not None and one["high"] - one["low"] < SAME:
-            if abs(values[name] - 1) < SAME:
-                one["low"] = bound
-            elif abs(values[name]) < SAME:
-                one["high"] = 1 - bound
+        alike = one["low"] is not None and one["high"] is not None and one["high"] - one["low"] < SAME
+        if alike or (extreme and one["low"] is not None):
+            if not abs(values[name]) < SAME:
+                one["low"] = max(0.0, values[name] - (1 - bound))
+            if not abs(values[name] - 1) < SAME:
+                one["high"] = min(1.0, values[name] + (1 - bound))
     return told
+
+
+def _behind(name: str, unit: np.ndarray, rests: Mapping[str, Rest] | None) -> int:
+    """How many units the spread of a figure is known from: all, but of one ROC curve those of its smaller side.
+
+    The variance of an area under it is that over the one side and that over the other (DeLong et al. 1988), and of
+    ten positives among thousands it is as unsure as ten are.
+    """
+    every = int(unit.max()) + 1
+    rest = (rests or {}).get(name)
+    if rest is None or name.partition("/")[0] != "auroc" or rest.of != 1:
+        return every
+    return int(np.clip(len(np.unique(unit[rest.mask])), 2, every))
 
 
 def difference(

@@ -11,7 +11,7 @@ import numpy as np
 from ..tasks import resample
 from ..tasks.base import Task
 from ..tasks.scores import class_scores, constant_columns, quiet_scores
-from .intervals import measure, spread
+from .intervals import Rest, measure, spread
 from .levels import levels
 
 MOST_WORK = 1e8
@@ -83,7 +83,7 @@ def classes(task: Task, seen: Seen, *, seed: int = 0) -> dict[str, dict[str, Any
     figures = spread(
         {f"{figure}/{k}": values[figure][k] for figure, k in keys}, drawn, n, groups=seen.groups, seed=seed,
         resamples=int(np.clip(MOST_WORK / max(1, n * width), FEWEST_RESAMPLES, 1000)),
-        rests={f"{figure}/{k}": (_rests(figure, rest.positive[:, k], rest.given[:, k]), 1) for figure, k in keys},
+        rests={f"{figure}/{k}": Rest(_rests(figure, rest.positive[:, k], rest.given[:, k])) for figure, k in keys},
     )  # fmt: skip
     return {
         name: {

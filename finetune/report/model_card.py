@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from .levels import levels_markdown
+from .points import between
 from .run_facts import RunFacts
-from .verdict import between, verdict
+from .verdict import verdict
 
 TASKS = {"class": "image-classification", "labels": "image-classification", "number": "image-regression"}
 POINTS = "image-feature-extraction"

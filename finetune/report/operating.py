@@ -11,7 +11,7 @@ from ..tasks import resample
 from ..tasks.base import Task
 from ..tasks.decisions import Decisions
 from ..tasks.operate import Operate
-from .intervals import spread
+from .intervals import Rest, spread
 from .judged import Seen
 
 
@@ -111,7 +111,7 @@ def answering(decisions: Decisions, seen: Seen, *, seed: int = 0) -> dict[str, A
         }
 
     figures = spread(values, drawn, len(kept), groups=seen.groups, seed=seed,
-                     rests={"coverage": (np.ones(len(kept), bool), 1), "precision": (kept, 1)})  # fmt: skip
+                     rests={"coverage": Rest(np.ones(len(kept), bool)), "precision": Rest(kept)})  # fmt: skip
     return {"asked": decisions.asked, "threshold": decisions.answered, **figures}
 
 
@@ -150,7 +150,7 @@ def operating(
                 "precision": resample.share(true & given, given, counts),
             }
 
-        rests = {"sensitivity": (true, 1), "specificity": (~true, 1), "precision": (given, 1)}
+        rests = {"sensitivity": Rest(true), "specificity": Rest(~true), "precision": Rest(given)}
         figures = spread(values, drawn, len(true), groups=seen.groups, seed=seed, rests=rests)
         told[name] = {"asked": asked, "threshold": limit, **figures}
     return told

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..tasks import resample
-from .intervals import Measured, spread
+from .intervals import Measured, Rest, spread
 
 
 def retrieval_figures(
@@ -32,6 +32,6 @@ def retrieval_figures(
         {name: float(values.mean()) for name, values in kept.items()},
         lambda counts: {name: resample.mean(values, counts) for name, values in kept.items()},
         len(rows), groups=None if groups is None else [groups[row] for row in rows.tolist()], seed=seed,
-        rests={name: (np.ones(len(rows), bool), 1) for name in kept} if shares else None,
+        rests={name: Rest(np.ones(len(rows), bool)) for name in kept} if shares else None,
         bounds={name: (0.0 if shares else -1.0, 1.0) for name in kept},
     )  # fmt: skip

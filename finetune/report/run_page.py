@@ -11,9 +11,10 @@ from . import drawn
 from .levels import COLUMNS, levels_rows
 from .markup import badge, document, image, table
 from .page import BUDGET
+from .points import number
 from .printed import cells, folds_rows
 from .run_facts import Mistake, RunFacts
-from .verdict import against, losses, number, verdict
+from .verdict import against, losses, verdict
 
 MOST_CLASSES = 60
 """Classes in a table or a drawing of the page; metrics.json has all of them."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tasks.base import HIGHER_IS_BETTER, Task
+from ..tasks.base import Task
+from ..tasks.metric_names import HIGHER_IS_BETTER
 from .intervals import measure, units
 from .judged import Seen
 

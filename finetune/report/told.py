@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..errors import listing
 from .levels import levels_lines
+from .over import least_over
 from .printed import cells, measured_parts
 
 MOST_SHOWN = 30
@@ -87,7 +88,12 @@ def _of_baselines(metrics: Mapping[str, Any], part: str, primary: str) -> list[s
     if not found:
         return []
     beside = ", ".join(f"{quoted(figures[primary])} for {name}" for name, figures in found.items())
-    return [f"Beside {primary} {quoted(metrics[part][primary])} on {part}: {beside}."]
+    lines = [f"Beside {primary} {quoted(metrics[part][primary])} on {part}: {beside}."]
+    if (least := least_over(metrics, part, primary)) is not None and not least.sure:
+        lines.append(
+            f"That {primary} is better than {least.name} is not sure: the difference is {quoted(least.figure)}."
+        )
+    return lines
 
 
 def _of_undefined(metrics: Mapping[str, Any], part: str) -> list[str]:
@@ -108,7 +114,10 @@ def _of_decisions(metrics: Mapping[str, Any], part: str) -> list[str]:
     if found is not None:
         error, heat = quoted(found["ece_before"]), found["temperature"]
         how = error if heat == 1 else f"{error}; a temperature of {heat:.3g} makes it {quoted(found['ece_after'])}"
-        lines.append(f"Expected calibration error on {part}: {how}.")
+        lines.append(
+            f"Expected calibration error on {part}: {how}; were each probability true, it would be "
+            f"{quoted(found['ece_if_calibrated'])}."
+        )
     for name, at in metrics.get("operating", {}).get(part, {}).items():
         rates = ", ".join(f"{rate} {quoted(at[rate])}" for rate in ("sensitivity", "specificity", "precision"))
         lines.append(f"{at['asked']}, {name} from {at['threshold']:.4g} on: {rates} on {part}.")

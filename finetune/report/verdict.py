@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from .limits import retrieval_limits
+from .over import least_over
+from .points import Point, between, number
 from .run_facts import RunFacts
+from .trusted import calibrated, decided
 
 FEW = 50
 """Examples below which a part says little."""
@@ -17,8 +19,8 @@ WIDE = 0.1
 RARE = 10
 """One class to another: from here on plain accuracy misleads."""
 
-UNSURE = 0.05
-"""An expected calibration error from which probabilities mislead."""
+HALF = 0.5
+"""A recall below it misses more than it finds."""
 
 GAP = 0.1
 """Log loss between training and validation from which over-fitting is named."""
@@ -26,32 +28,14 @@ GAP = 0.1
 SHARES = {"accuracy", "balanced_accuracy", "auroc", "f1", "auprc", "top_5", "recall_at_1", "recall_at_10", "map_at_r"}
 
 
-class Point(NamedTuple):
-    """One sentence of the verdict, and whether it asks for a look."""
-
-    severity: str
-    sentence: str
-
-
 def verdict(facts: RunFacts) -> list[Point]:
     """How good, beside what, and what to worry about; the first is how good."""
-    found = [_good(facts), *_gain(facts), *_story(facts), *_split(facts), *_sizes(facts), *_balance(facts)]
-    found += [*overfitting(facts), *_calibration(facts), *_slice(facts), *_retrieval(facts)]
+    found = [_good(facts), *_naive(facts), *_gain(facts), *_story(facts), *_split(facts), *_sizes(facts)]
+    found += [*_balance(facts), *_missed(facts), *overfitting(facts), *calibrated(facts), *decided(facts)]
+    found += [*_slice(facts), *_retrieval(facts)]
     if all(point.severity == "fine" for point in found):
         found.append(Point("fine", "Nothing that was looked at asks for a second look."))
     return found
-
-
-def number(value: float | None) -> str:
-    """A value as people write it."""
-    return "undefined" if value is None else f"{value:.4g}"
-
-
-def between(figure: Mapping[str, Any]) -> str:
-    """A figure with its interval, in a sentence."""
-    if figure["value"] is None or figure["low"] is None:
-        return number(figure["value"])
-    return f"{number(figure['value'])} (95 % interval {number(figure['low'])} to {number(figure['high'])})"
 
 
 def _good(facts: RunFacts) -> Point:
@@ -69,8 +53,21 @@ def _good(facts: RunFacts) -> Point:
     return Point("fine" if not beside or _beats(facts, primary) else "look", sentence)
 
 
+def _naive(facts: RunFacts) -> list[Point]:
+    """Whether it is sure that anything was learned."""
+    primary = str(facts.story["primary"])
+    least = None if facts.part is None else least_over(facts.metrics, facts.part, primary)
+    if least is None or least.sure:
+        return []
+    name, metric = least.name.replace("-", " "), primary.replace("_", " ")
+    return [Point("look", f"That {metric} is better than {name} is not sure: the difference is "
+                          f"{between(least.figure)}.")]  # fmt: skip
+
+
 def _beats(facts: RunFacts, primary: str) -> bool:
-    """Whether the interval lies on the better side of every naive answer."""
+    """Whether it is surely better than every naive answer: paired where it was, else by its interval."""
+    if (least := least_over(facts.metrics, facts.part or "", primary)) is not None:
+        return least.sure
     figure = facts.parts[facts.part or ""][primary]
     naive = [f[primary]["value"] for name, f in facts.of("baselines").items() if name != "probe" and primary in f]
     if figure["low"] is None or any(value is None for value in naive):
@@ -149,6 +146,22 @@ def _balance(facts: RunFacts) -> list[Point]:
                           "balanced accuracy and the table of classes rather than accuracy.")]  # fmt: skip
 
 
+def _missed(facts: RunFacts) -> list[Point]:
+    """Classes of which most are taken for others, surely."""
+    found = [
+        (one["recall"]["value"], name, one)
+        for name, one in (facts.of("classes") or {}).items()
+        if one["recall"]["high"] is not None and one["recall"]["high"] < HALF
+    ]
+    if not found:
+        return []
+    _, name, one = min(found, key=lambda item: item[0])
+    more = f", and so of {len(found) - 1} more of {len(facts.of('classes'))}" if len(found) > 1 else ""
+    return [Point("look", f'Most of "{name}" is not recognised: recall {between(one["recall"])} of '
+                          f'{one["support"]} examples{more}. A threshold for it (--operate) or class weights would '
+                          "change that.")]  # fmt: skip
+
+
 def losses(facts: RunFacts) -> tuple[float, float, float] | None:
     """Epoch, training loss and validation loss at the kept epoch, or the last; None where they cannot be compared."""
     train, held = dict(facts.curve("train_loss")), dict(facts.curve("validation_log_loss"))
@@ -190,20 +203,6 @@ def against(facts: RunFacts) -> list[str]:
     if isinstance(chosen, Mapping) and chosen.get("score") is not None:
         found.append("the weights were chosen by validation, not by training")
     return found
-
-
-def _calibration(facts: RunFacts) -> list[Point]:
-    found = facts.of("calibration")
-    if not found:
-        return []
-    after = found["ece_after"]
-    value = after["value"] if isinstance(after, Mapping) else after
-    if value is None:
-        return []
-    told = f"A stated probability is off by {value:.3f} on average (expected calibration error)"
-    if value >= UNSURE:
-        return [Point("look", f"{told}: do not read probabilities as shares.")]
-    return [Point("fine", f"{told}.")]
 
 
 def _slice(facts: RunFacts) -> list[Point]:

@@ -15,6 +15,7 @@ from ..models.network import Network
 from ..nearest.index import vectors_of
 from ..predictions import as_predictions
 from ..recipe import TaskOptions
+from ..report.baselines import baselines
 from ..report.decided import decide, told_of
 from ..report.judged import Seen, judge
 from ..report.printed import Talk, metrics_table
@@ -24,7 +25,6 @@ from ..tasks.base import Task
 from ..tasks.decisions import Decisions, assumed_priors
 from ..tasks.embed import EmbedTask
 from ..training.transfer import Lesson, Outcome
-from .baselines import baselines
 from .gain import beside, gain
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def judge_run(
     )
     rows = {part: rows for part, (rows, _) in answers.items()}
     if rows:
-        metrics["baselines"] = baselines(
-            task, {part: (rows[part], seen) for part, seen in raw.items()}, train=lesson.train, target=lesson.target,
-            probe=probe or {}, seed=seed, thumbnails=None if looks is None else looks.thumbnail,
+        metrics |= baselines(
+            task, {part: (rows[part], seen) for part, seen in decided.parts.items()}, train=lesson.train,
+            target=lesson.target, probe=probe or {}, seed=seed, thumbnails=None if looks is None else looks.thumbnail,
         )  # fmt: skip
     columns = columns_of(lesson.examples, looks, list(dict.fromkeys((*LOOKED_AT, *by))))
     metrics |= sliced(task, decided.parts, columns, rows, seed=seed)

@@ -13,24 +13,6 @@ from torch import Tensor, nn
 from ..data.labels import Labels
 from ..errors import ConfigError, nearest
 
-HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "balanced_accuracy": True,
-    "auroc": True,
-    "f1": True,
-    "log_loss": False,
-    "rmse": False,
-    "mae": False,
-    "r2": True,
-    "map_at_r": True,
-    "recall_at_1": True,
-    "recall_at_10": True,
-}
-"""Every metric that can choose among epochs, by its name in metrics.json, and which way is up."""
-
-FURTHER = {"auprc": True, "brier": False, "kappa": True, "top_5": True}
-"""The metrics that are measured once, of a whole part, and which way is up."""
-
 
 class AgainstRest(NamedTuple):
     """Each class or label against all others: what is true, what was answered, and how sure the answer was.

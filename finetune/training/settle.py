@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..tasks.base import HIGHER_IS_BETTER, Task
+from ..tasks.base import Task
+from ..tasks.metric_names import HIGHER_IS_BETTER
 from .probe import stratified_folds
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

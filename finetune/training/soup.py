@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..features import device_for, run_over
 from ..models.network import Network
-from ..tasks.base import HIGHER_IS_BETTER, Task
+from ..tasks.base import Task
+from ..tasks.metric_names import HIGHER_IS_BETTER
 from .offers import Candidate, Surroundings, write_state
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from ..data.examples import Examples
 from ..errors import TrainingError
 from ..features import Values, device_for, run_over
 from ..models.network import Network
-from ..tasks.base import HIGHER_IS_BETTER, Task
+from ..tasks.base import Task
+from ..tasks.metric_names import HIGHER_IS_BETTER
 from ..views import view_features
 from .crew import crew_of
 from .ledger import keep_rows

@@ -21,7 +21,7 @@ from ..recipe import Recipe, recipe_from
 from ..report.printed import Talk
 from ..running.gather import Material, again, gather, write_recipe
 from ..running.run import Doors, divide, learn
-from ..tasks.base import HIGHER_IS_BETTER
+from ..tasks.metric_names import HIGHER_IS_BETTER
 from ..training.machine import Machine
 from .search import Choices, Space, applies, together
 from .tune import BEST, JOURNAL, TRIALS

@@ -15,7 +15,7 @@ from PIL import Image
 
 import finetune as ft
 from finetune.data.labels import Labels
-from finetune.tasks.base import HIGHER_IS_BETTER
+from finetune.tasks.metric_names import HIGHER_IS_BETTER
 from finetune.tasks.options import CLASS_LOSSES, NUMBER_LOSSES, TAG_LOSSES
 from tests.made import KINDS, QUICK, parts_of, table, texture
 

@@ -7,7 +7,7 @@ from sklearn import metrics
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from finetune.data.labels import Labels
-from finetune.report.calibration import BINS, calibration, fit_temperature, losses
+from finetune.report.calibration import BINS, by_chance, calibration, fit_temperature, losses
 from finetune.report.judged import Seen
 from finetune.tasks.decisions import tempered
 from finetune.tasks.options import Classify, Tag
@@ -40,6 +40,28 @@ def test_the_temperature_that_made_answers_too_sure_is_found_and_takes_the_error
     assert told["ece_after"]["value"] < 0.04 < 0.15 < told["ece_before"]["value"]
     assert told["ece_before"]["low"] < told["ece_before"]["value"] < told["ece_before"]["high"]
     assert sum(one["count"] for one in told["bins"]) == 2000
+
+
+def test_the_error_of_true_probabilities_is_as_often_within_what_chance_gives_as_it_says():
+    inside = 0
+    for seed in range(200):
+        seen = honest(150, seed)
+        told = calibration(CLASSES, seen.answer, seen, 1.0, seed=seed)
+        inside += told["ece_after"]["value"] <= told["ece_if_calibrated"]["high"]
+    assert 0.94 <= inside / 200 <= 1  # .975, less two and a half standard errors
+    wrong = honest(150, 0, heat=3.0)
+    told = calibration(CLASSES, wrong.answer, wrong, 1.0)
+    assert told["ece_after"]["value"] > 1.5 * told["ece_if_calibrated"]["high"]
+
+
+@pytest.mark.parametrize("task", [CLASSES, TAGS])
+def test_many_answers_are_drawn_as_few_are(task, monkeypatch):
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0, 2, (3000, 3)))
+    tossed = by_chance(task, task.answer(logits), draws=2000)
+    monkeypatch.setattr("finetune.report.calibration.MOST_TOSSED", 10)
+    normal = by_chance(task, task.answer(logits), draws=2000)
+    for end in ("value", "low", "high"):
+        assert normal[end] == pytest.approx(tossed[end], rel=0.06)
 
 
 def test_the_best_temperature_is_the_lowest_log_loss():

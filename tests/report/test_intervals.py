@@ -114,6 +114,42 @@ def test_without_an_error_the_interval_is_that_of_clopper_and_pearson(right):
     np.testing.assert_allclose([grouped["low"], grouped["high"]], [three.low, three.high], atol=1e-12)
 
 
+def test_a_class_that_is_always_missed_leaves_the_mean_over_classes_unsure():
+    """A slice of 37 pictures, 6 of them of the rarer class and all 6 missed: each resample says .5."""
+    target = (np.arange(37) < 6).astype(int)
+    answer = np.tile([0.7, 0.3], (37, 1)) + np.linspace(0, 0.1, 37)[:, None] * [1, -1]
+    balanced = measure(TASK, answer, target)["balanced_accuracy"]
+    upper = binomtest(0, 6).proportion_ci(0.95, "exact").high
+    expected = [0.5 - upper / 2, 0.5, 0.5 + upper / 2]
+    np.testing.assert_allclose([balanced["low"], balanced["value"], balanced["high"]], expected, atol=1e-12)
+    constant = measure(TASK, np.tile([0.7, 0.3], (37, 1)), target)
+    assert (constant["auroc"]["low"], constant["auroc"]["high"]) == (0.5, 0.5), "of what knows no difference it is sure"
+    assert constant["balanced_accuracy"]["high"] - constant["balanced_accuracy"]["low"] < 0.1
+
+
+def ranked(n: int, rng: np.random.Generator, rare: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    target = (rng.random(n) < rare).astype(int)
+    score = 1 / (1 + np.exp(-rng.normal(1.5 * target, 1)))
+    return np.stack([1 - score, score], axis=1), target
+
+
+def test_an_area_under_a_curve_is_as_unsure_as_its_rarer_side():
+    answer, target = ranked(3000, np.random.default_rng(0), rare=0.004)
+    figure = measure(TASK, answer, target)["auroc"]
+    sides = [answer[target == k, 1] for k in (0, 1)]
+    above = (sides[1][:, None] > sides[0]).astype(float)
+    error = np.sqrt(above.mean(axis=0).var(ddof=1) / len(sides[0]) + above.mean(axis=1).var(ddof=1) / len(sides[1]))
+    width = 2 * t.ppf(0.975, len(sides[1]) - 1) * error  # DeLong et al. 1988
+    assert (figure["high"] - figure["low"]) == pytest.approx(width, rel=0.15)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("n", [100, 400])
+def test_areas_on_a_rare_class_are_held_too(n):
+    found = coverage(TASK, ranked, draws=500, n=n)
+    assert all(0.88 <= found[name] <= 0.92 for name in ("auroc", "auprc", "accuracy")), found
+
+
 def test_nearly_perfect_answers_are_covered_too():
     """A bootstrap alone says "1 to 1" of every sample without an error, a fifth of these, and so is wrong each time."""
     held = 0

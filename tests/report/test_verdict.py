@@ -23,6 +23,40 @@ def test_it_begins_with_the_figure_its_interval_and_the_baselines():
     assert first.startswith("Accuracy is 0.9 (95 % interval 0.88 to 0.92) on 200 test examples") and "majority" in first
 
 
+def errors(value, chance):
+    return {"test": {"ece_after": figure(value), "ece_if_calibrated": figure(chance / 2, 0, chance)}}
+
+
+def recall(value):
+    return {"test": {"ants": {"recall": figure(value), "support": 40}, "bees": {"recall": figure(0.9), "support": 40}}}
+
+
+def point(value, high):
+    rates = {"sensitivity": figure(value, high=high), "specificity": figure(0.7), "precision": figure(0.5)}
+    return {"asked": "ants:sensitivity>=0.95", "threshold": 0.2, **rates}
+
+
+def sets(value, high):
+    return {"asked": 0.9, "limit": 0.6, "coverage": figure(value, high=high), "size": figure(1.1)}
+
+
+def test_what_the_interval_leaves_open_is_no_worry():
+    asked = {"operating": {"test": {"ants": point(0.9, 0.96)}}, "conformal": {"test": sets(0.88, 0.93)}}
+    run = facts(metrics=calm(calibration=errors(0.07, 0.08), classes=recall(0.49), **asked))
+    assert looks(run) == []
+    told = " ".join(one.sentence for one in verdict(run))
+    assert '"ants" from 0.2 on: sensitivity 0.9' in told and "asked was 0.95; specificity 0.7" in told
+    assert "off by 0.070 on average" in told and "so few examples would show 0.000 to 0.080" in told
+
+
+def test_a_lead_over_the_naive_that_may_be_chance_is_named_beside_the_figure():
+    two = {"majority": {"accuracy": figure(0.3)}, "nearest-pixels": {"accuracy": figure(0.01)}}
+    first, second = looks(facts(metrics=calm(over_baselines={"test": two})))
+    assert first.startswith("Accuracy is 0.9") and "better than nearest pixels is not sure" in second
+    probe = {"probe": {"accuracy": figure(-0.1)}, "majority": {"accuracy": figure(0.3)}}
+    assert looks(facts(metrics=calm(over_baselines={"test": probe}))) == [], "the probe is no naive answer"
+
+
 def story(**more):
     return {**facts().story, **more}
 
@@ -31,11 +65,14 @@ def story(**more):
     ("words", "named"),
     [
         ({"metrics": metrics()}, f"worst slice is site {ODD} on test: accuracy 0.7 (95 %"),
-        ({"metrics": calm(baselines={"test": {"majority": {"accuracy": figure(0.9)}}})}, "majority"),
+        ({"metrics": calm(over_baselines={}, baselines={"test": {"majority": {"accuracy": figure(0.9)}}})}, "majority"),
         ({"metrics": calm(test={"accuracy": figure(0.9, n=30)})}, "30 examples"),
         ({"metrics": calm(test={"accuracy": figure(0.9, 0.7, 0.99)})}, "interval is 0.29 wide"),
         ({"metrics": calm(validation={"accuracy": figure(0.9, n=12)})}, "partly chance"),
-        ({"metrics": calm(calibration={"test": {"ece_after": figure(0.2)}})}, "probabilities"),
+        ({"metrics": calm(calibration=errors(0.2, 0.1))}, "do not read probabilities as shares"),
+        ({"metrics": calm(classes=recall(0.2))}, 'Most of "ants" is not recognised: recall 0.2 (95 %'),
+        ({"metrics": calm(operating={"test": {"ants": point(0.9, 0.93)}})}, "It is not kept on new examples"),
+        ({"metrics": calm(conformal={"test": sets(0.8, 0.85)})}, "The sets: coverage 0.8 (95 %"),
         ({"metrics": calm(gain={"on": "test", "figures": {"accuracy": figure(-0.1)}})}, "Fine-tuning changed"),
         ({"metrics": {"validation": {"accuracy": figure(0.9)}}}, "no test part"),
         ({"metrics": {}}, "Nothing was measured"),

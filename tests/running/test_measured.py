@@ -125,7 +125,7 @@ def test_figures_are_told_by_size_brightness_and_any_column(many, tmp_path, caps
     assert call(["evaluate", str(tmp_path / "run"), str(source), "--image", "file", "--target", "kind",
                  "--by", "site,brightness", "--json"]) == 0  # fmt: skip
     again = json.loads(capsys.readouterr().out)["slices"]["test"]
-    assert [one["by"] for one in again] == ["site"] * 2 + ["brightness"] * 4
+    assert [one["by"] for one in again] == ["brightness"] * 4 + ["site"] * 2
     assert call(["evaluate", str(tmp_path / "run"), str(source), "--image", "file", "--target", "kind",
                  "--by", "sites"]) == 2  # fmt: skip
     assert 'Did you mean "site"' in capsys.readouterr().err

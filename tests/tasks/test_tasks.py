@@ -10,7 +10,7 @@ from sklearn import metrics
 from finetune.data.labels import Labels
 from finetune.errors import ConfigError
 from finetune.tasks import resample
-from finetune.tasks.base import FURTHER, HIGHER_IS_BETTER
+from finetune.tasks.metric_names import FURTHER, HIGHER_IS_BETTER
 from finetune.tasks.options import Classify, Regress, Tag
 from finetune.tasks.scores import class_scores, quiet_scores
 

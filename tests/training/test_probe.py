@@ -9,6 +9,7 @@ from finetune.data.labels import Labels
 from finetune.errors import TrainingError
 from finetune.models.heads import build_head
 from finetune.models.options import MLPHead
+from finetune.training import probe
 from finetune.training.probe import Views, _minimise, fit_head
 
 
@@ -190,3 +191,18 @@ def test_a_head_on_computed_features_is_that_of_features_computed_anew(tmp_path)
         heads.append(head)
     for name, weight in heads[0].state_dict().items():
         torch.testing.assert_close(weight, heads[1].state_dict()[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_penalties_that_are_not_looked_at_would_not_have_been_chosen(kind, seed, monkeypatch):
+    x, y = blobs(60, seed=seed)
+    x[:, 2:] += np.random.default_rng(seed).normal(0, 3, (60, 3))
+    heads, fits = [], []
+    for rises in (probe.RISES, len(probe.PENALTIES)):
+        monkeypatch.setattr(probe, "RISES", rises)
+        torch.manual_seed(seed)
+        heads.append(nn.Linear(5, 3) if kind == "linear" else build_head(MLPHead(hidden=4), 5, 3))
+        fits.append(fit_head(heads[-1], x, y, classify(), seed=seed))
+    assert fits[0].penalty == fits[1].penalty and fits[0].loss == fits[1].loss
+    np.testing.assert_array_equal(fits[0].held_out, fits[1].held_out)

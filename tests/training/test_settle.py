@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 import finetune as ft
 from finetune.data.labels import Labels
-from finetune.tasks.base import HIGHER_IS_BETTER
+from finetune.tasks.metric_names import HIGHER_IS_BETTER
 from finetune.training.settle import SHARES, between, settle
 
 LABELS = Labels.from_targets("class", ["a", "b"])

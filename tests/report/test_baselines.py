@@ -7,8 +7,10 @@ from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from sklearn.neighbors import KNeighborsClassifier
 
 from finetune.data.labels import Labels
+from finetune.report.baselines import baselines
+from finetune.report.intervals import measure
 from finetune.report.judged import Seen
-from finetune.running.baselines import baselines
+from finetune.report.over import least_over
 from finetune.tasks.options import Classify, Regress
 
 N, TRAIN, TEST = 60, np.arange(40), np.arange(40, 60)
@@ -21,7 +23,7 @@ PIXELS = np.clip(RNG.normal(100, 40, (N, 4, 4)) + 25 * CLASS[:, None, None], 0, 
 def told(task, target, thumbnails=PIXELS, rows=TEST, **words):
     seen = Seen(answer=np.full((len(rows), task.labels.num_outputs), 1 / 3), target=target[rows])
     return baselines(task, {"test": (rows, seen)}, train=TRAIN, target=target, thumbnails=thumbnails,
-                     **{"probe": {}, "seed": 0} | words)["test"]  # fmt: skip
+                     **{"probe": {}, "seed": 0} | words)["baselines"]["test"]  # fmt: skip
 
 
 def test_majority_and_nearest_pixels_are_scikit_learns_own():
@@ -54,3 +56,32 @@ def test_the_probe_is_told_where_there_was_one():
     task = Classify().build(Labels(kind="class", names=("a", "b", "c")), [])
     found = told(task, CLASS, probe={"test": np.eye(3)[CLASS[TEST]]})
     assert found["probe"]["accuracy"]["value"] == 1
+
+
+def test_how_far_ahead_a_model_is_is_the_paired_difference():
+    task = Classify().build(Labels(kind="class", names=("a", "b", "c")), [])
+    rng = np.random.default_rng(1)
+    answer = 0.6 * np.eye(3)[np.where(rng.random(len(TEST)) < 0.8, CLASS[TEST], 0)] + 0.4 / 3
+    seen = Seen(answer=answer, target=CLASS[TEST])
+    words = {"train": TRAIN, "target": CLASS, "thumbnails": PIXELS, "probe": {}, "seed": 0}
+    found = baselines(task, {"test": (TEST, seen)}, **words)
+    own = measure(task, answer, CLASS[TEST])
+    for name, over in found["over_baselines"]["test"].items():
+        for metric, figure in over.items():
+            apart = own[metric]["value"] - found["baselines"]["test"][name][metric]["value"]
+            assert figure["value"] == pytest.approx(apart)
+    least = least_over(found, "test", "accuracy")
+    values = {name: over["accuracy"]["value"] for name, over in found["over_baselines"]["test"].items()}
+    assert least.name == min(values, key=values.get) and least.sure == (least.figure["low"] > 0)
+
+
+@pytest.mark.parametrize(("metric", "figure", "sure"), [
+    ("accuracy", {"value": 0.1, "low": 0.01, "high": 0.2, "n": 9}, True),
+    ("accuracy", {"value": 0.1, "low": -0.01, "high": 0.2, "n": 9}, False),
+    ("rmse", {"value": -1.0, "low": -2.0, "high": -0.1, "n": 9}, True),
+    ("rmse", {"value": 1.0, "low": 0.1, "high": 2.0, "n": 9}, False),
+    ("rmse", {"value": -1.0, "low": None, "high": None, "n": 9}, False),
+])  # fmt: skip
+def test_better_is_up_or_down_as_the_metric_has_it(metric, figure, sure):
+    assert least_over({"over_baselines": {"test": {"mean": {metric: figure}}}}, "test", metric).sure is sure
+    assert least_over({}, "test", metric) is None

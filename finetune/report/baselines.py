@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..report.intervals import measure
-from ..report.judged import Seen
 from ..tasks.base import Task
+from .intervals import difference, measure
+from .judged import Seen
 
 MOST_COMPARED = 5000
 """Training pictures that a picture is compared with, pixel by pixel."""
@@ -19,7 +19,7 @@ def baselines(
     task: Task, parts: Mapping[str, tuple[np.ndarray, Seen]], *, train: np.ndarray, target: np.ndarray,
     thumbnails: np.ndarray | None, probe: Mapping[str, np.ndarray], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """The figures of naive answers to each part, by its name.
+    """The figures of naive answers to each part, and how much better the model is, as metrics.json holds them.
 
     "majority" (of a number "mean") answers each example with the shares of the classes in the training part;
     "nearest-pixels" with the target of the training picture whose grey thumbnail is nearest, pixel by pixel;
@@ -33,12 +33,16 @@ def baselines(
         thumbnails: (N, H, W) uint8 of all examples; None where nobody looked at them.
         probe: (n, K) answers of the frozen probe to the examples of a part, where there was one.
         seed: Seeds the intervals.
+
+    Returns:
+        "baselines", `{part: {name: {metric: figure}}}`, and "over_baselines", the paired differences of the model's
+        figures to those, likewise.
     """
     shares = target[train].mean(axis=0, keepdims=True, dtype=np.float64)
     if task.labels.kind == "class":
         shares = np.bincount(target[train], minlength=task.labels.num_outputs)[None] / len(train)
     constant = shares.reshape(1, -1)
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = {"baselines": {}, "over_baselines": {}}
     for part, (rows, seen) in parts.items():
         naive = {"mean" if task.labels.kind == "number" else "majority": np.repeat(constant, len(rows), axis=0)}
         # Held-out training examples would find themselves, or those that were kept together with them.
@@ -46,8 +50,12 @@ def baselines(
             naive["nearest-pixels"] = _nearest(task, thumbnails, train, rows, target, seed)
         if part in probe:
             naive["probe"] = probe[part]
-        told[part] = {
+        told["baselines"][part] = {
             name: measure(task, answer, seen.target, groups=seen.groups, seed=seed, whole=True)
+            for name, answer in naive.items()
+        }
+        told["over_baselines"][part] = {
+            name: difference(task, seen.answer, answer, seen.target, groups=seen.groups, seed=seed)
             for name, answer in naive.items()
         }
     return told
