@@ -55,10 +55,15 @@ def run_page(facts: RunFacts) -> str:
 
 
 def _figures(facts: RunFacts) -> str:
-    rows = [(part, metric, *cells(figure)) for part, found in facts.parts.items() for metric, figure in found.items()]
-    if not rows:
+    # A phone shows one column: that of the part which is quoted.
+    parts = dict(sorted(facts.parts.items(), key=lambda item: item[0] != facts.part))
+    if not parts:
         return ""
-    head = ("part", "metric", "value", "95 % interval", "n")
+    rows = [
+        (metric.replace("_", " "), *(_long_cell(found[metric]) if metric in found else "" for found in parts.values()))
+        for metric in dict.fromkeys(metric for found in parts.values() for metric in found)
+    ]
+    head = ("metric", *(f"{part}, n\u00a0{next(iter(found.values()))['n']}" for part, found in parts.items()))
     text = table(head, rows, named="Every metric of every part")
     primary = str(facts.story["primary"])
     beside = [(name, *cells(found[primary])) for name, found in (facts.of("baselines") or {}).items()
@@ -251,12 +256,19 @@ def _repeat(facts: RunFacts) -> str:
     )  # fmt: skip
 
 
-def _cell(figure: Any) -> str:
+def _cell(figure: Any, form: str = ".3f") -> str:
+    """A figure and its ends, which a narrow screen has below it: they break nowhere else."""
     if not isinstance(figure, Mapping):
         return number(figure)
     if figure["value"] is None or figure["low"] is None:
         return number(figure["value"])
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    value, low, high = (format(figure[end], form) for end in ("value", "low", "high"))
+    return f"{value} ({low}\u00a0to\u00a0{high})"
+
+
+def _long_cell(figure: Any) -> str:
+    """The same of a metric of any size: four digits."""
+    return _cell(figure, ".4g")
 
 
 def _small(text: str) -> str:
@@ -292,8 +304,9 @@ pre { overflow-x: auto; background: var(--card); border: 1px solid var(--line); 
 @media (max-width: 40rem) {
   .figures thead { position: static; }
   .figures tr { display: table-row; }
-  .figures td, .figures th { white-space: nowrap; }
+  .figures td { white-space: normal; overflow-wrap: normal; }
+  .figures { font-size: .9rem; }
   .words td { white-space: normal; min-width: 9rem; }
-  .figures tr > * { border-bottom: 1px solid var(--line); padding: .35rem .9rem .35rem 0; }
+  .figures tr > * { border-bottom: 1px solid var(--line); padding: .35rem .6rem .35rem 0; }
 }
 """
