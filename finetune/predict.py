@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .crew import Progress
+from .crew import Crew, Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .errors import ConfigError, DataError, RunFolderError
@@ -52,10 +52,11 @@ def answers(
     accelerator: str = "auto",
     progress: Progress | None = None,
     between: Between | None = None,
+    crew: Crew | None = None,
 ) -> Answers:
     """The answers for all pictures, in the order of the table; the arguments are those of `run_over`."""
     found = run_over(network, examples, batch_size=batch_size, device=device_for(accelerator), progress=progress,
-                     between=between)  # fmt: skip
+                     between=between, crew=crew)  # fmt: skip
     if not len(found.rows):
         return Answers(np.zeros((0, task.labels.num_outputs)), found.rows, found.errors)
     return Answers(task.answer(torch.from_numpy(found.values)), found.rows, found.errors)
