@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .crew import Crew, Progress, Share
+from .crew import Alone, Crew, Progress, Share
 from .data.addresses import stamp
 from .data.examples import Examples
 from .data.loaders import stream
@@ -104,6 +104,7 @@ def run_over(
     progress: Progress | None = None,
     also: Also | None = None,
     between: Between | None = None,
+    crew: Crew | None = None,
 ) -> Values:
     """One pass of a network in evaluation mode over all pictures.
 
@@ -116,22 +117,28 @@ def run_over(
         progress: Is told of each batch.
         also: Is given each picture that is read.
         between: Is given the features of each batch.
+        crew: Who shares the pass where nobody looks on; this process alone if None.
     """
-    values, rows, errors = [], [], {}
     asked = _Answers(network, examples, what, batch_size, also, between)
-    for read, answered, unread in asked.of(range(len(examples)), device or torch.device("cpu"), progress):
-        errors.update(unread)
-        if len(read):
-            values.append(answered)
-            rows.append(read)
-    if not values:
+    if crew is None or also is not None or between is not None:
+        crew = Alone()
+    return _joined(crew.work(asked, device or torch.device("cpu"), progress))
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    """The values of rows that follow each other."""
+    errors = {row: why for part in parts for row, why in part.errors.items()}
+    some = [part for part in parts if len(part.rows)]
+    if not some:
         return Values(np.zeros((0, 0), np.float32), np.zeros(0, np.int64), errors)
-    return Values(np.concatenate(values), np.concatenate(rows), errors)
+    if len(some) == 1:  # not copied: features of many pictures fill much of the memory
+        return Values(some[0].values, some[0].rows, errors)
+    return Values(np.concatenate([part.values for part in some]), np.concatenate([part.rows for part in some]), errors)
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """What a network answers to pictures, a batch at a time."""
+    """What a network answers to pictures, a batch at a time; as a job, to a rank's share of them."""
 
     network: Network
     examples: Examples
@@ -160,6 +167,11 @@ class _Answers:
                 yield read, answers, unread
                 if progress is not None:
                     progress(len(read) + len(unread))
+
+    def __call__(self, share: Share, device: torch.device, progress: Progress | None) -> Values:
+        span = share.span(len(self.examples), self.batch_size)
+        batches = (Values(values, read, unread) for read, values, unread in self.of(span, device, progress))
+        return _joined(list(batches))
 
 
 def features(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .crew import Progress
+from .crew import Crew, Progress
 from .data.addresses import printable
 from .data.examples import Examples
 from .errors import ConfigError, DataError, RunFolderError
@@ -53,10 +53,11 @@ def answers(
     progress: Progress | None = None,
     also: Also | None = None,
     between: Between | None = None,
+    crew: Crew | None = None,
 ) -> Answers:
     """The answers for all pictures, in the order of the table; the arguments are those of `run_over`."""
     found = run_over(network, examples, batch_size=batch_size, device=device_for(accelerator), progress=progress,
-                     also=also, between=between)  # fmt: skip
+                     also=also, between=between, crew=crew)  # fmt: skip
     if not len(found.rows):
         return Answers(np.zeros((0, task.labels.num_outputs)), found.rows, found.errors)
     return Answers(task.answer(torch.from_numpy(found.values)), found.rows, found.errors)

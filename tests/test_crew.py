@@ -13,14 +13,17 @@ import finetune as ft
 from finetune.activations import activations
 from finetune.crew import Share
 from finetune.data.examples import read_examples
-from finetune.data.looks import Onlooker
+from finetune.data.looks import Onlooker, scan_by
 from finetune.data.options import Data
+from finetune.data.readers import scan
 from finetune.errors import UnreadableError
-from finetune.features import features
+from finetune.features import features, run_over
 from finetune.models.cut import cut
 from finetune.views import view_features
 from tests.made import class_folders
 from tests.models.official import pictures
+
+CPU = torch.device("cpu")
 
 
 @given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 9))
@@ -90,6 +93,51 @@ def test_activations_of_several_ranks_are_those_of_one(network, source, tmp_path
         with made:
             files.append(made.path.read_bytes())
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 9])
+def test_answers_of_several_ranks_are_those_of_one_and_no_picture_counts_twice(network, shared_data, ranks):
+    """101 photographs in batches of 8, of which the last one is short."""
+    examples = read(shared_data / "hymenoptera").take(range(101))
+    one, many = (run_over(network, examples, batch_size=8, crew=crew) for crew in (None, InTurn(ranks)))
+    assert one.values.tobytes() == many.values.tobytes()
+    assert one.rows.tolist() == many.rows.tolist() == list(range(101)) and one.errors == many.errors == {}
+
+
+def test_of_answers_too_it_is_told_what_other_ranks_could_not_read(network, source):
+    files = sorted(source.rglob("*.png"))
+    for file in files[-4:]:  # the whole share of the last rank
+        file.write_bytes(file.read_bytes()[:40])
+    one, many = (run_over(network, read(source), batch_size=4, crew=crew) for crew in (None, InTurn(4)))
+    assert one.errors == many.errors and len(many.errors) == 4
+    assert one.rows.tolist() == many.rows.tolist() and one.values.tobytes() == many.values.tobytes()
+    for file in files:
+        file.write_bytes(b"")
+    nothing = run_over(network, read(source), batch_size=4, crew=InTurn(4))
+    assert len(nothing.errors) == 15 and nothing.values.shape == (0, 0)
+
+
+def test_who_looks_on_sees_all_in_one_process(network, source):
+    crew, seen = InTurn(3), []
+    run_over(network, read(source), batch_size=4, also=lambda row, picture: seen.append(row), crew=crew)
+    assert sorted(seen) == list(range(15)) and crew.passes == 0
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 20])
+def test_a_plain_reading_by_several_ranks_finds_what_one_finds(source, tmp_path, ranks):
+    broken = sorted(source.rglob("*.png"))[7]
+    broken.write_bytes(broken.read_bytes()[:40])
+    examples, moved = read(source), []
+    alone, together = (Onlooker(examples, cache=tmp_path / name) for name in ("a", "b"))
+    one = scan(examples, also=alone)
+    many = scan_by(InTurn(ranks), CPU, examples, also=together, progress=moved.append)
+    assert one == many and list(one) == [7]
+    assert sum(moved) == len(Share(0, ranks).span(15, 1)), "this process has read its share alone"
+    assert scan_by(InTurn(ranks), CPU, examples) == one
+    for path in examples.pictures():
+        Image.new("RGB", (9, 9)).save(path)
+    both = [watch.looks(errors=one) for watch in (alone, together)]
+    assert np.array_equal(both[0].digest, both[1].digest)
 
 
 def test_what_other_ranks_could_not_read_is_told(network, source, tmp_path):

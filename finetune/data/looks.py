@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,11 @@ from PIL import Image
 from .examples import Examples
 from .known import Known, stamp_of
 from .readers import scan
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..crew import Crew, Share
 
 FORMAT = 1
 """Counts up when reading or a fact changes, so that facts kept before are not taken for those of after."""
@@ -259,3 +264,48 @@ class Onlooker:
             with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
                 self._kept.add(self._records, self._stamps, self._new)
         return Looks(**{name: self._records[name].copy() for name in FACTS}, errors=unread)
+
+
+def scan_by(
+    crew: Crew, device: torch.device, examples: Examples, *, in_chans: int = 3,
+    progress: Callable[[int], None] | None = None, also: Onlooker | None = None,
+) -> dict[int, str]:  # fmt: skip
+    """Reads every picture whole, as `scan` does, each rank a run of them.
+
+    Args:
+        crew: Who shares the pass.
+        device: As for `Crew.work`; reading has no use for it.
+        examples: All examples.
+        in_chans: As for `read_image`.
+        progress: Is told what this process has read.
+        also: Is given each row and its picture; what it sees in others is handed to ours.
+
+    Returns:
+        The reason for each row that cannot be read.
+    """
+    errors: dict[int, str] = {}
+    for unread, seen in crew.work(_Reading(examples, in_chans, also), device, progress):
+        errors |= unread
+        if also is not None:
+            also.take(seen)
+    return errors
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A rank's share of a plain reading; returns why pictures could not be read, and what was seen of the others."""
+
+    examples: Examples
+    in_chans: int
+    also: Onlooker | None
+
+    def __call__(
+        self, share: Share, device: torch.device, progress: Callable[[int], None] | None
+    ) -> tuple[dict[int, str], dict[int, Any]]:
+        span, also = share.span(len(self.examples), 1), self.also
+        found = scan(
+            self.examples.take(list(span)), self.in_chans, progress=progress,
+            also=None if also is None else lambda row, picture: also(span[row], picture),
+        )  # fmt: skip
+        errors = {span[row]: why for row, why in found.items()}
+        return errors, also.taken() if also is not None and share.rank else {}

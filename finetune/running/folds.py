@@ -23,6 +23,7 @@ from ..recipe import Recipe
 from ..report.printed import Talk, folds_rows
 from ..saved import as_one, save_ensemble
 from ..tasks.base import Task
+from ..training.crew import waiting_crew
 from ..training.ledger import Ledger
 from ..training.machine import Machine
 from ..training.phase import Phase
@@ -152,7 +153,7 @@ def _averaged(
     if len(test):
         seen = unless_stopped(
             lambda: answers(network, task, examples.take(test), batch_size=recipe.plan.batch,
-                            accelerator=machine.accelerator).answer
+                            accelerator=machine.accelerator, crew=waiting_crew(machine)).answer
         )  # fmt: skip
         measured = seen is not None
         if seen is not None:

@@ -10,15 +10,16 @@ from typing import Literal
 
 import numpy as np
 
+from ..crew import Alone
 from ..data.columns import check_columns
 from ..data.copies import Pair, clusters, exact_copies, known_copies
 from ..data.examples import Examples, read_examples
 from ..data.labels import Labels
 from ..data.leaks import PairLike
-from ..data.looks import Looks, Onlooker
+from ..data.looks import Looks, Onlooker, scan_by
 from ..data.options import Data
 from ..data.order import beyond_gap, moments
-from ..data.readers import scan, without_unreadable
+from ..data.readers import without_unreadable
 from ..features import Values, device_for, features
 from ..folder import RECIPE, write_json
 from ..model import Model, load
@@ -33,7 +34,7 @@ from ..saved import versions
 from ..tasks.base import Task
 from ..tasks.options import Embed
 from ..tasks.taxonomy import labels_for, told_merged
-from ..training.crew import crew_of
+from ..training.crew import crew_of, waiting_crew
 from ..training.defaults import Facts, decide
 from ..training.freeze import learning_stages
 from ..training.loggers import chosen
@@ -251,7 +252,8 @@ def _read_all(
                              device=device_for(machine.accelerator), also=onlooker, crew=crew_of(machine))  # fmt: skip
             errors = known.errors
         else:
-            errors = scan(examples, in_chans=network.spec.in_chans, progress=moved, also=onlooker)
+            errors = scan_by(waiting_crew(machine) or Alone(), device_for(machine.accelerator), examples,
+                             in_chans=network.spec.in_chans, progress=moved, also=onlooker)  # fmt: skip
     looks = onlooker.looks(errors=errors) if onlooker is not None else None
     if not errors:
         return examples, known, looks, ()

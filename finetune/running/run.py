@@ -30,6 +30,7 @@ from ..saved import save
 from ..tasks.base import Task
 from ..tasks.options import Embed
 from ..training.clock import seconds
+from ..training.crew import waiting_crew
 from ..training.ledger import Ledger
 from ..training.machine import Machine
 from ..training.offers import Surroundings
@@ -321,4 +322,4 @@ def _answer(
         with torch.no_grad():
             return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
     return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch,
-                   accelerator=machine.accelerator).answer  # fmt: skip
+                   accelerator=machine.accelerator, crew=waiting_crew(machine)).answer  # fmt: skip

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a phase: frozen statistics, the best weights so far, the table, a polite stop."""
+"""What happens beside the steps of a phase: frozen statistics, the best weights so far, the table, equal ranks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
-import signal
-import sys
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -135,42 +131,6 @@ class Table(L.Callback):
                 self.path,
                 {"phase": self.phase, "epoch": trainer.current_epoch + 1, "step": trainer.global_step, **values},
             )
-
-
-class PoliteStop(L.Callback):
-    """The first Ctrl-C ends training after the current step and keeps what there is; the second one is Python's own."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: Any = None
-
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
-        """Signals can be caught in the main thread only."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-
-        def stop(number: int, frame: Any) -> None:
-            self.asked = True
-            if sys.stderr is not None and sys.stderr.isatty():
-                # Past Python's buffers: the signal may come while somebody is writing into them.
-                os.write(2, b"\nStopping after this step to keep the best weights; Ctrl-C again does not wait.\n")
-            trainer.should_stop = True
-            signal.signal(signal.SIGINT, self._before)
-
-        self._before = signal.signal(signal.SIGINT, stop)
-
-    def on_fit_end(self, trainer: Any, module: Any) -> None:
-        """Gives the signal back."""
-        self._restore()
-
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        """Likewise."""
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
 
 
 class SpawnedRanks(L.Callback):

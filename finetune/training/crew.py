@@ -19,10 +19,19 @@ def crew_of(machine: Machine) -> Crew | None:
     Processes that a launcher has started are there anyway. Others are started only where each has an accelerator of
     its own: on a CPU one process computes on all processors already.
     """
-    together = group() if machine.world_size > 1 else None
-    if together is not None:
-        return Launched(together, machine)
+    waiting = waiting_crew(machine)
+    if waiting is not None:
+        return waiting
     return Spawned(devices_of(machine)) if machine.world_size > 1 and machine.accelerator != "cpu" else None
+
+
+def waiting_crew(machine: Machine) -> Crew | None:
+    """Those of a launcher, who would only wait; None where there are none.
+
+    For passes over a part, several one after the other: processes that are started for each cost more than they save.
+    """
+    together = group() if machine.world_size > 1 else None
+    return Launched(together, machine) if together is not None else None
 
 
 def devices_of(machine: Machine) -> list[torch.device]:

@@ -26,7 +26,7 @@ from ..errors import ConfigError, TrainingError
 from ..types import Stage
 from .averaging import Average
 from .bar import PhaseBar
-from .callbacks import KeepBest, KeepNorms, PoliteStop, SameEverywhere, SpawnedRanks, Table
+from .callbacks import KeepBest, KeepNorms, SameEverywhere, SpawnedRanks, Table
 from .clock import seconds
 from .freeze import freeze_except, learning_stages
 from .launched import group
@@ -37,6 +37,7 @@ from .plan import Plan
 from .pull import PullToStart
 from .rates import module_stages
 from .resuming import KeepPlace, Standing, forwarded, start_at
+from .stopping import PoliteStop, fit_in_ranks
 from .trainer import fit_trainer, quiet_lightning, trainer_words
 from .watch import Watch, raise_if_hung
 
@@ -85,10 +86,10 @@ def fit_phase(
     keep = KeepBest(state, monitor, higher, also=plan.soup - 1)
     place = None if standing is None else KeepPlace(standing, keep.existing, phase.name)
     data = _from_where(standing, keep, data)
-    stop, trainer = PoliteStop(), dict(around.trainer)
+    notes = around.folder / "checkpoints" / ".ranks"
+    stop, trainer = PoliteStop(notes), dict(around.trainer)
     own = [*around.callbacks, *trainer.pop("callbacks", ())]
     several = place is not None and around.machine.world_size > 1
-    notes = around.folder / "checkpoints" / ".ranks"
     callbacks = [
         *beside(phase, plan, monitor, higher),
         keep,
@@ -107,7 +108,7 @@ def fit_phase(
     words = trainer_words(around, plan, epochs or phase.epochs, callbacks)
     words |= ({"limit_train_batches": batches} if batches is not None else {}) | trainer
     try:
-        _fit(words, module, data, around.machine, notes if several else None)
+        _fit(words, module, data, around.machine, stop, watched=several)
     except KeyboardInterrupt:
         stop.asked = True
     if stop.asked and not state.exists():
@@ -128,8 +129,9 @@ def _from_where(standing: Standing | None, keep: KeepBest, data: Mapping[str, An
 
 
 def _fit(
-    words: Mapping[str, Any], module: L.LightningModule, data: Mapping[str, Any], machine: Machine, notes: Path | None
-) -> None:
+    words: Mapping[str, Any], module: L.LightningModule, data: Mapping[str, Any], machine: Machine, stop: PoliteStop, *,
+    watched: bool,
+) -> None:  # fmt: skip
     """Fits in this process, in ranks that it starts, or together with those that a launcher has started.
 
     Args:
@@ -137,22 +139,26 @@ def _fit(
         module: What is trained.
         data: As `Trainer.fit` takes it.
         machine: The devices.
-        notes: Where the ranks of a phase of ours note how far they are; None where nobody does.
+        stop: Of these words; knows afterwards whether the user asked to stop.
+        watched: Whether the ranks note how far they are.
     """
     together = group() if machine.world_size > 1 else None
-    with quiet_lightning(), forwarded(notes is not None and together is None):
+    spawning = together is None and "spawn" in str(words["strategy"])
+    with quiet_lightning(), forwarded(watched and together is None):
         try:
             if together is not None:
                 together.fit(words, module, data)
+            elif spawning:
+                fit_in_ranks(L.Trainer(**words), module, data, stop)
             else:
                 fit_trainer(L.Trainer(**words), module, data)
         except Exception as error:
-            if notes is not None:
-                raise_if_hung(notes, error)
+            if watched:
+                raise_if_hung(stop.notes, error)
             raise
         finally:
-            if notes is not None:
-                shutil.rmtree(notes, ignore_errors=True)
+            if watched or spawning:
+                shutil.rmtree(stop.notes, ignore_errors=True)
 
 
 def _offers(module: L.LightningModule, phase: Phase, monitor: str | None, keep: KeepBest) -> list[Candidate]:

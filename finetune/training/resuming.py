@@ -30,9 +30,7 @@ from ..data.samplers import EpochSampler
 from ..errors import StoppedError, TrainingError
 from .checkpoints import Checkpoint, Checkpoints
 from .ledger import count_rows
-
-AGREE_EVERY = 5.0
-"""Seconds between two questions to all ranks whether it is time: asking at each step would make GPUs wait."""
+from .rounds import Rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ class KeepPlace(L.Callback):
         self._asked: int | None = None
         self._before: dict[int, Any] = {}
         self._pending = standing.after is not None
-        self._written, self._next, self._looked = 0.0, 0, (0, 0.0)
+        self._written, self._rounds = 0.0, Rounds(standing.every)
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Lightning has set its own handlers by now; signals can be caught in the main thread only."""
@@ -93,7 +91,6 @@ class KeepPlace(L.Callback):
         if self._pending:
             self._put_back(module)
             self._pending = False
-            self._next = trainer.global_step + 1
             return
         asked, due = self._agreed(trainer)
         if asked is not None or due:
@@ -124,20 +121,13 @@ class KeepPlace(L.Callback):
 
     def _agreed(self, trainer: Any) -> tuple[int | None, bool]:
         """Which signal a rank was sent, and whether a checkpoint is due: all ranks give the same answer."""
-        step, now = trainer.global_step, time.monotonic()
-        due = now - self._written >= self.standing.every
+        due = time.monotonic() - self._written >= self.standing.every
         if trainer.world_size == 1:
             return self._asked, due
-        if step < self._next:
+        everybody = self._rounds.ask(trainer, (self._asked, due))
+        if everybody is None:
             return None, False
-        (last, then), self._looked = self._looked, (step, now)
-        pace = (now - then) / max(1, step - last) if then else AGREE_EVERY
-        mine = (self._asked, due, step + max(1, int(min(AGREE_EVERY, self.standing.every) / max(pace, 1e-3))))
-        everybody: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(everybody, mine)
-        self._next = everybody[0][2]
-        asked = next((one[0] for one in everybody if one[0] is not None), None)
-        return asked, bool(everybody[0][1])
+        return next((asked for asked, _ in everybody if asked is not None), None), bool(everybody[0][1])
 
     def _write(self, trainer: Any, module: Any, batch: int) -> None:
         ranks = _gathered({"random": _random_state(), "train_loss": module.train_loss.state()})

@@ -14,6 +14,7 @@ from ..features import device_for, run_over
 from ..models.network import Network
 from ..tasks.base import Task
 from ..tasks.metric_names import HIGHER_IS_BETTER
+from .crew import waiting_crew
 from .offers import Candidate, Surroundings, write_state
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def greedy_soup(
 
     def score(state: Mapping[str, Tensor]) -> float:
         load(state)
-        logits = run_over(network, pictures, device=device_for(around.machine.accelerator)).values
+        logits = run_over(
+            network, pictures, device=device_for(around.machine.accelerator), crew=waiting_crew(around.machine)
+        ).values
         return task.measure(task.answer(torch.from_numpy(logits)), target)[metric]
 
     soup: dict[str, Tensor] = load_file(kept[0].state)

@@ -19,7 +19,7 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..tasks.metric_names import HIGHER_IS_BETTER
 from ..views import view_features
-from .crew import crew_of
+from .crew import crew_of, waiting_crew
 from .ledger import keep_rows
 from .offers import Candidate, Surroundings, add_row, write_state
 from .on_pictures import Turn, fit_on_pictures
@@ -183,8 +183,10 @@ def _come_to_rest(
             with torch.no_grad():
                 known = torch.from_numpy(lesson.features.at(lesson.validation).copy())
                 return np.asarray(network.head.eval()(known).numpy())
-        return run_over(network, lesson.examples.take(lesson.validation), batch_size=plan.batch,
-                        device=device_for(around.machine.accelerator)).values  # fmt: skip
+        return run_over(
+            network, lesson.examples.take(lesson.validation), batch_size=plan.batch,
+            device=device_for(around.machine.accelerator), crew=waiting_crew(around.machine),
+        ).values  # fmt: skip
 
     settled = None
     if len(lesson.validation):

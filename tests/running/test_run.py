@@ -75,7 +75,7 @@ def test_a_network_whose_activations_cannot_be_computed_again_is_refused_before_
     tmp_path, textures, monkeypatch
 ):
     monkeypatch.setattr("finetune.models.recompute._stage_modules", lambda network: [])
-    monkeypatch.setattr("finetune.running.gather.scan", lambda *values, **words: pytest.fail("pictures were read"))
+    monkeypatch.setattr("finetune.running.gather.scan_by", lambda *values, **words: pytest.fail("pictures were read"))
     with pytest.raises(ConfigError, match="grad_checkpointing"):
         ft.fit(textures, **WORDS, grad_checkpointing=True, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
