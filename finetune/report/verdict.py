@@ -187,9 +187,12 @@ def overfitting(facts: RunFacts) -> list[Point]:
 
 
 def against(facts: RunFacts) -> list[str]:
-    """What was done against over-fitting, a phrase each, from the plan."""
+    """What was done against over-fitting in the weights that were kept, a phrase each, from the plan."""
     found = []
-    for row in facts.story["plan"]:
+    chosen = facts.model.get("chosen")
+    kept = chosen.get("phase") if isinstance(chosen, Mapping) else None
+    phases = [row.get("phase", "") for row in facts.story["plan"]]
+    for row in facts.story["plan"][: phases.index(kept) + 1 if kept in phases else None]:
         phase = row.get("phase", "")
         if not row.get("augment", "none").startswith("none"):
             found.append(f"{phase}: pictures varied ({row['augment']})")
@@ -199,7 +202,6 @@ def against(facts: RunFacts) -> list[str]:
             found.append(f"{phase}: weights averaged over the last steps")
         if "L2 penalty" in row.get("rate", ""):
             found.append(f"{phase}: L2 penalty chosen by cross-validation")
-    chosen = facts.model.get("chosen")
     if isinstance(chosen, Mapping) and chosen.get("score") is not None:
         found.append("the weights were chosen by validation, not by training")
     return found

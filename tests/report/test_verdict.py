@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.report.verdict import overfitting, verdict
+from finetune.report.verdict import against, overfitting, verdict
 from tests.report.made_runs import ODD, facts, figure, metrics
 
 
@@ -92,3 +92,11 @@ def test_a_gap_between_training_and_validation_is_over_fitting():
     assert point.severity == "look" and "+0.4900" in point.sentence and "over-fitting" in point.sentence
     assert overfitting(facts())[0].severity == "fine"
     assert overfitting(facts(epochs=[])) == []
+
+
+def test_what_a_later_phase_did_is_no_merit_of_weights_that_an_earlier_one_made():
+    rows = [{"phase": "probe", "rate": "L-BFGS, L2 penalty"}, {"phase": "tune", "rate": "sgd", "mixing": "mixup 0.4"}]
+    kept = [against(facts(story=story(plan=rows), model=facts().model | {"chosen": {"phase": phase, "score": 0.9}}))
+            for phase in ("probe", "tune")]  # fmt: skip
+    assert kept[0] == ["probe: L2 penalty chosen by cross-validation", kept[1][-1]]
+    assert kept[1][1] == "tune: mixup 0.4"
