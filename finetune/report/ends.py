@@ -13,7 +13,9 @@ SAME = 1e-12
 Ends = tuple[float, float]
 
 
-def bounded_ends(value: float, scores: np.ndarray, units: int, level: float, low: float, high: float) -> Ends:
+def bounded_ends(
+    value: float, scores: np.ndarray, units: int, level: float, low: float, high: float, *, unseen: float = 0.0
+) -> Ends:  # fmt: skip
     """The interval of a figure between two bounds: its bootstrap standard error, carried over to the log-odds scale.
 
     Near a bound the figures of samples lean away from it, and percentiles of resamples, which lean the same way, miss
@@ -28,6 +30,7 @@ def bounded_ends(value: float, scores: np.ndarray, units: int, level: float, low
         level: The share of samples whose interval is to hold the truth, in (0, 1).
         low: The lowest that the figure can be; without bounds there are no log-odds, and the interval is symmetric.
         high: The highest.
+        unseen: Variance that resamples cannot show.
 
     Returns:
         Low and high end; NaN where the figure is undefined in nearly every resample.
@@ -36,7 +39,7 @@ def bounded_ends(value: float, scores: np.ndarray, units: int, level: float, low
     if len(known) < 2:
         return np.nan, np.nan
     # A resample is drawn from the sample, whose own spread is too small by one unit.
-    error = float(known.std(ddof=1)) * np.sqrt(units / (units - 1))
+    error = float(np.sqrt(known.var(ddof=1) * units / (units - 1) + unseen))
     reach = float(stdtrit(units - 1, (1 + level) / 2)) * error
     share = (value - low) / (high - low) if np.isfinite(high - low) else 0.0
     if error < SAME or not SAME < share < 1 - SAME:

@@ -20,11 +20,13 @@ class Rest(NamedTuple):
     mask: (n,) bool, the examples that it rests on.
     of: Of how many such parts it is the mean.
     extreme: Whether each of those parts is all right or all wrong.
+    unseen: The variance that resamples do not show, since some of those parts are all right or all wrong.
     """
 
     mask: np.ndarray
     of: int = 1
     extreme: bool = False
+    unseen: float = 0.0
 
 
 BOUNDS = {"kappa": (-1.0, 1.0)}
@@ -65,12 +67,14 @@ def measure(
         further = task.further_resampled(answer, target, counts) if whole else {}
         return task.resampled(answer, target, counts) | further
 
+    rests = _rests(task, answer, target, values, units(groups, len(target)))
     return spread(values, drawn, len(target), groups=groups, resamples=resamples, level=level, seed=seed,
-                  rests=_rests(task, answer, target, values), parts=task.parts(answer, target),
-                  bounds=BOUNDS)  # fmt: skip
+                  rests=rests, parts=task.parts(answer, target), bounds=BOUNDS)  # fmt: skip
 
 
-def _rests(task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[str]) -> dict[str, Rest]:
+def _rests(
+    task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[str], unit: np.ndarray
+) -> dict[str, Rest]:  # fmt: skip
     """What each figure rests on: all examples, or the smallest class, one of those that a mean is over."""
     positive, given, _ = task.against_rest(answer, target)
     columns = [column for column in positive.T if not column.all() and column.any()]
@@ -90,10 +94,17 @@ def _rests(task: Task, answer: np.ndarray, target: np.ndarray, names: Iterable[s
         one = name == "kappa" or (name in ("auroc", "auprc") and task.labels.kind == "class" and len(columns) == 2)
         found[name] = Rest(smallest, 1 if one else max(1, len(columns)))
     if task.labels.kind == "class" and "balanced_accuracy" in found:
-        recalls = [given[positive[:, k], k].mean() for k in np.flatnonzero(positive.any(axis=0))]
-        extreme = all(recall in (0, 1) for recall in recalls)
-        found["balanced_accuracy"] = found["balanced_accuracy"]._replace(extreme=extreme)
+        recalls = {k: given[positive[:, k], k].mean() for k in np.flatnonzero(positive.any(axis=0))}
+        sizes = [len(np.unique(unit[positive[:, k]])) for k, recall in recalls.items() if recall in (0, 1)]
+        found["balanced_accuracy"] = found["balanced_accuracy"]._replace(
+            extreme=len(sizes) == len(recalls), unseen=sum(map(_unseen, sizes)) / max(1, len(recalls)) ** 2
+        )
     return found
+
+
+def _unseen(n: int) -> float:
+    """The variance of a share of 1 or 0 of n units: that of Jeffreys' posterior, a beta of n + 1/2 and 1/2."""
+    return (n + 0.5) * 0.5 / ((n + 1) ** 2 * (n + 2))
 
 
 def spread(
@@ -145,9 +156,11 @@ def spread(
     ends = {name: leaning_ends(parts[name], unit, level) for name in known if name in parts}
     for name, found in drawn.items():
         low, high = (bounds or {}).get(name, (0.0, 1.0))
-        ends[name] = bounded_ends(known[name], np.concatenate(found), _behind(name, unit, rests), level, low, high)
+        unseen = rests[name].unseen if rests and name in rests else 0.0
+        ends[name] = bounded_ends(known[name], np.concatenate(found), _behind(name, unit, rests), level, low, high,
+                                  unseen=unseen)  # fmt: skip
     told = {name: _entry(known.get(name), ends.get(name, (np.nan, np.nan)), n) for name in values}
-    for name, (mask, of, extreme) in (rests or {}).items():
+    for name, (mask, of, extreme, _) in (rests or {}).items():
         bound = 1 - (1 - ((1 - level) / 2) ** (1 / max(1, len(np.unique(unit[mask]))))) / of
         one = told[name]
         # Sums may end a last bit beside 1.
