@@ -72,7 +72,8 @@ def backbones_command(
     if not found:
         close = nearest(pattern, {name.partition(".")[0].partition("/")[2] for name in list_backbones()})
         among = f" under the licence {license}" if license is not None and list_backbones(pattern) else ""
-        hint = f'{close} Wildcards help: "*{pattern}*".' if not among else " Without --license they are listed."
+        wider = "" if "*" in pattern else f' Wildcards help: "*{pattern}*".'
+        hint = f"{close}{wider}" if not among else " Without --license they are listed."
         raise ConfigError(f'No backbone matches "{pattern}"{among}.{hint}')
     if as_json:
         print_json([{"id": id, "license": own} for id, own in licensed_backbones(pattern, license).items()])
