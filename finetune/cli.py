@@ -25,7 +25,7 @@ from .commands.words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
 from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
-from .stdout import heard, print_json, print_text, tell
+from .stdout import heard, print_json, print_text, talking, tell
 from .training.place import follows
 from .words import joined, parsed
 
@@ -169,12 +169,10 @@ def _fit(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from rich.console import Console
-
     if follows():
         fit_function(source)
         return 0
-    console = Console(stderr=as_json)
+    console = talking(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
     resume = words["resume"]
     with kept_folder(words["out"] or resume) as out:
@@ -299,11 +297,9 @@ def demo(
 
 def _bar(total: int | None) -> Any:
     """A bar on a terminal; a source's own pictures are counted only when it is read."""
-    from rich.console import Console
-
     from .report.printed import Talk
 
-    return Talk(Console(stderr=True)).bar("reading pictures", total)
+    return Talk(talking(stderr=True)).bar("reading pictures", total)
 
 
 _words = [name for name in inspect.signature(fit_function).parameters if name not in ("source", *IN_PYTHON_ONLY)]

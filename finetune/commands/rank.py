@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ..errors import ConfigError, nearest
-from ..stdout import print_json, print_text
+from ..stdout import print_json, print_text, talking
 from .words import JSON, Accelerator, BatchSize
 
 LICENSE = Annotated[str | None, typer.Option(
@@ -38,7 +38,7 @@ def rank_command(
 
     given = {name: value for name, value in words.items() if value is not None and value is not False}
     found = rank(source, backbones=backbones, license=license, most=most, batch_size=batch_size, out=out,
-                 accelerator=accelerator, verbose=Console(stderr=True), **given)  # fmt: skip
+                 accelerator=accelerator, verbose=talking(stderr=True), **given)  # fmt: skip
     if as_json:
         print_json(found.to_dict())
         return 0
