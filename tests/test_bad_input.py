@@ -587,3 +587,12 @@ def test_evaluate_says_that_it_cannot_know_what_was_learned_from_where_the_pictu
     assert call(["evaluate", str(moved), str(textures)]) == 0
     shown = capsys.readouterr()
     assert "is not known" in shown.err and "learned from" not in shown.out
+
+
+@pytest.mark.parametrize("words", [("predict", "{}", "a.png"), ("evaluate", "{}", "."), ("compare", "{}", "{}"),
+                                   ("report", "{}")])  # fmt: skip
+def test_a_run_that_was_killed_is_told_as_one_to_go_on_with(words, tmp_path, capsys):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    assert call([word.format(tmp_path / "run") for word in words]) == 2
+    assert f"finetune fit --resume {tmp_path / 'run'}" in capsys.readouterr().err
