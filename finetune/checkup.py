@@ -20,12 +20,13 @@ from .data.readers import read_image
 from .data.shortcuts import Shortcut
 from .data.suspects import Suspect
 from .errors import ConfigError, RunFolderError, UnreadableError
-from .files import replacing
+from .files import prove_writable, replacing, told_unwritable
 from .folder import write_json
 from .report.page import Card, Section, Shown, page
 from .saved import versions
 
 PAGE, FACTS = "check.html", "check.json"
+ANOTHER = "Choose another name."
 SHOWN, PICTURES, SIDE = 24, 12, 176
 """So many cases of a check are on the page, with so many pictures each, of so many pixels."""
 
@@ -124,10 +125,8 @@ class Checkup:
         check_clean(Path(path), overwrite=overwrite)
         if self.examples.arrays is not None:
             raise ConfigError("The pictures are in memory, so that no table can name them. Expected files.")
-        try:
+        with told_unwritable(str(path), ANOTHER):
             write_clean(Path(path).absolute(), self.clean_table())
-        except OSError as error:
-            raise RunFolderError(f"{path} cannot be written: {error.strerror}. Choose another name.") from error
         task = {"class": "classify", "labels": "tag", "number": "regress"}[self.examples.kind]
         grouped = " --group group" if any(group for group in self.examples.table["group"]) else ""
         several = ' --delimiter "|"' if self.examples.kind == "labels" else ""
@@ -149,12 +148,10 @@ class Checkup:
         target = Path(folder)
         check_folder(target, overwrite=overwrite)
         text = page(title=f"Check of {self.source}", verdict=self.verdict, facts=_facts(self), sections=_sections(self))
-        try:
+        with told_unwritable(str(target)):
             write_json(target / FACTS, self.to_dict())
             with replacing(target / PAGE) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise RunFolderError(f"The check cannot be written to {target}: {error.strerror}.") from error
         return target / PAGE
 
 
@@ -172,6 +169,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds {' and '.join(there)} of an earlier check. Choose another --out, or replace it with "
             "--overwrite; nothing else in the folder is touched."
         )
+    with told_unwritable(str(folder)):
+        prove_writable(folder, folder=True)
 
 
 def check_clean(path: Path, *, overwrite: bool) -> None:
@@ -184,6 +183,8 @@ def check_clean(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"--write-clean writes a CSV file. Expected a name that ends in .csv. Got {path}.")
     if not path.exists():
+        with told_unwritable(str(path), ANOTHER):
+            prove_writable(path)
         return
     if not overwrite:
         raise RunFolderError(f"{path} is there already. Choose another name, or replace it with --overwrite.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import re
 import sys
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from . import __version__
 from .commands.compare import compare_command
 from .commands.explain import explain_command
 from .commands.export import export_command
@@ -23,7 +25,7 @@ from .commands.words import JSON, Accelerator, BatchSize, OwnRecipe, RunFolder
 from .errors import FinetuneError, StoppedError
 from .fit import fit as fit_function
 from .folder import kept_folder
-from .stdout import heard, print_json, tell
+from .stdout import heard, print_json, print_text, talking, tell
 from .training.place import follows
 from .words import joined, parsed
 
@@ -158,7 +160,7 @@ def _command(
 
     call.__signature__ = inspect.Signature([*[p.replace(kind=p.KEYWORD_ONLY) for p in first], *extra, *later])  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in call.__signature__.parameters.values()}  # type: ignore[attr-defined]
-    app.command(name, help=text, context_settings=settings)(call)
+    app.command(name, help=text, short_help=text, context_settings=settings)(call)
 
 
 def _fit(
@@ -167,12 +169,10 @@ def _fit(
     as_json: JSON = False,
     **words: Any,
 ) -> int:
-    from rich.console import Console
-
     if follows():
         fit_function(source)
         return 0
-    console = Console(stderr=as_json)
+    console = talking(stderr=as_json)
     # A temporary folder would go with the model when this command ends.
     resume = words["resume"]
     with kept_folder(words["out"] or resume) as out:
@@ -266,7 +266,21 @@ def _recipes(
     return recipes_command(action, list(rest or ()), as_json=as_json)
 
 
-@app.command(help="Runs the main job on real handwritten digits: no network, under two minutes.")
+DEMO = "Runs the main job on real handwritten digits: no network, under two minutes."
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Tells the version, and that of torch.")] = False,
+) -> None:
+    """Fine-tunes pretrained backbones on pictures of your own."""
+    if version:
+        torch = importlib.metadata.version("torch")  # without importing it
+        print_text(f"finetune {__version__}, torch {torch}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.command(help=DEMO, short_help=DEMO)
 def demo(
     out: Annotated[str, typer.Option(help="Folder for the pictures, the runs and the report.")] = "runs/demo",
     seed: Annotated[int, typer.Option(help="Seeds the choice of pictures and the training.")] = 0,
@@ -283,11 +297,9 @@ def demo(
 
 def _bar(total: int | None) -> Any:
     """A bar on a terminal; a source's own pictures are counted only when it is read."""
-    from rich.console import Console
-
     from .report.printed import Talk
 
-    return Talk(Console(stderr=True)).bar("reading pictures", total)
+    return Talk(talking(stderr=True)).bar("reading pictures", total)
 
 
 _words = [name for name in inspect.signature(fit_function).parameters if name not in ("source", *IN_PYTHON_ONLY)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -11,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .errors import RunFolderError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +40,43 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def prove_writable(path: Path, *, folder: bool = False) -> None:
+    """Finds out before the work, and not after it, whether a result can be written; nothing is made or changed.
+
+    Args:
+        path: The file, or the folder.
+        folder: Whether it is a folder that files go into.
+
+    Raises:
+        OSError: It cannot.
+    """
+    path = path.absolute()
+    if path.is_dir() and not folder:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    place = path if folder else path.parent
+    while not os.path.lexists(place):
+        place = place.parent
+    with tempfile.TemporaryFile(dir=place):  # asked of the system itself: bits of permission do not tell all
+        pass
+
+
+@contextlib.contextmanager
+def told_unwritable(what: str, instead: str = "Choose another --out.") -> Iterator[None]:
+    """Tells a person why a result of theirs cannot be written, and what to do.
+
+    Args:
+        what: The result, and where to.
+        instead: What to do.
+
+    Raises:
+        RunFolderError: For an OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"{what} cannot be written: {error.strerror}. {instead}") from error
 
 
 @contextlib.contextmanager

@@ -206,6 +206,12 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        for folder in (path.parent, path.parent.parent):
+            if (folder / RECIPE).is_file() and not any((folder / name).exists() for name in (STORY, MODEL)):
+                raise RunFolderError(
+                    f"The run in {folder} has not ended. Expected a finished one: `finetune fit --resume {folder}` "
+                    "goes on with it, where no other process does."
+                ) from None
         raise RunFolderError(
             f"{path} is missing. Expected the folder of a finished run; is {path.parent} one?"
         ) from None

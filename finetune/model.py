@@ -152,12 +152,13 @@ class Model:
         if data.delimiter is None and self.task.labels.kind == "labels":
             # Cells are read as they were when the model learned from them.
             data = replace(data, delimiter=self.facts.get("data", {}).get("delimiter"))
+        taught, untold = learned_from(self.folder)
         found = evaluate_on(
             self.network, self.task, data, decisions=self.decisions, batch_size=batch_size, accelerator=accelerator,
-            progress=progress, seed=seed, learned_from=learned_from(self.folder),
+            progress=progress, seed=seed, learned_from=taught,
         )  # fmt: skip
         if say is not None:
-            for note in found.notes:
+            for note in (*found.notes, *([untold] if untold else [])):
                 say(note)
         if out is not None:
             write_predictions(Path(out), found.predictions)

@@ -15,9 +15,9 @@ import torch
 from .crew import Crew, Progress
 from .data.addresses import printable
 from .data.examples import Examples
-from .errors import ConfigError, DataError, RunFolderError
+from .errors import ConfigError, DataError
 from .features import Also, Between, device_for, run_over
-from .files import replacing
+from .files import prove_writable, replacing, told_unwritable
 from .models.network import Network
 from .tasks.base import Task
 from .tasks.classify import ClassifyTask
@@ -239,10 +239,16 @@ def write_table(table: pd.DataFrame, out: str | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    try:
-        with replacing(Path(out).absolute()) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(
-            f"The answers cannot be written to {out}: {error.strerror}. Choose another --out."
-        ) from error
+    with told_unwritable(out), replacing(Path(out).absolute()) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_table_file(out: str | None) -> None:
+    """Refuses a file that no table of answers can be written to, before anything is answered.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    if out is not None:
+        with told_unwritable(out):
+            prove_writable(Path(out))

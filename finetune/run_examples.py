@@ -44,7 +44,11 @@ def run_part(
     recorded = read_splits(folder / SPLITS)
     part = next((part for part in parts if (recorded["split"] == part).any()), parts[0])
     named = set(recorded["source"][recorded["split"] == part])
-    examples = read_examples(data, for_training=False)
+    try:
+        examples = read_examples(data, for_training=False)
+    except DataError as error:
+        error.add_note(f"The run had its pictures from there. {instead}")
+        raise
     rows = np.flatnonzero([name in named for name in examples.table["id"]])
     what = {"train": "training", "validation": "validation", "test": "test"}[part]
     if not len(rows):
@@ -56,14 +60,21 @@ def run_part(
     return examples, rows, [f"{gone} of {len(named)} {what} pictures are not there any more."] if gone else []
 
 
-def learned_from(run: Path) -> Examples | None:
-    """The training part of a run as it is listed; None where that cannot be known here, or only by a download."""
+def learned_from(run: Path) -> tuple[Examples | None, str | None]:
+    """The training part of a run as it is listed, and a note where its source is not there any more.
+
+    Returns:
+        None where that cannot be known here, or only by a download.
+    """
     folder = run if (run / RECIPE).is_file() else run.parent
     try:
         data = read_recipe(folder).data
         if is_hub_set(data.source) or is_remote(data.source) or is_remote(data.root):
-            return None
+            return None, None
+        if isinstance(data.source, str | Path) and not Path(data.source).exists():
+            return None, (f"Whether the model learned from some of these pictures is not known: its own, "
+                          f"{printable(str(data.source))}, are not there any more.")  # fmt: skip
         examples, rows, _ = run_part(folder, instead="")
     except FinetuneError:
-        return None
-    return examples.take(rows)
+        return None, None
+    return examples.take(rows), None

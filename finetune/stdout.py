@@ -7,7 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_json(values: Any) -> None:
@@ -23,15 +26,40 @@ def print_text(text: str, end: str = "\n") -> None:
 
 def tell(text: str) -> None:
     """Says something to the person, on standard error: it is no result."""
-    print(text, file=sys.stderr)  # noqa: T201
+    with heard(sys.stderr):
+        print(text, file=sys.stderr)  # noqa: T201
+
+
+def talking(*, stderr: bool = False) -> Console:
+    """A console for work that goes on where whoever reads has seen enough: rich's own would end it, weights and all.
+
+    Args:
+        stderr: Whether it is no result.
+    """
+    from rich.console import Console
+
+    class Talking(Console):
+        def on_broken_pipe(self) -> None:
+            _to_nowhere(self.file)
+
+    return Talking(stderr=stderr)
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """Whoever reads may have seen enough, as `head` has: what is left to print goes nowhere, and all is well."""
+def heard(stream: IO[str] | None = None) -> Iterator[None]:
+    """Whoever reads may have seen enough, as `head` has: what is left to print goes nowhere, and all is well.
+
+    Args:
+        stream: Where it goes to, standard output if None.
+    """
+    stream = stream or sys.stdout
     try:
         yield
-        sys.stdout.flush()
+        stream.flush()
     except BrokenPipeError:
-        # Else Python would try once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _to_nowhere(stream)
+
+
+def _to_nowhere(stream: IO[str]) -> None:
+    # Else Python would try once more at exit, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

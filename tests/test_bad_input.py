@@ -399,6 +399,19 @@ def test_the_answers_of_predict_are_whole_or_absent(probed, textures, tmp_path, 
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("words", [
+    ("predict", "nothing", "a.jpg", "--out", "{}/a.csv"), ("neighbours", "nothing", "a.jpg", "--out", "{}/a"),
+    ("rank", "nothing", "--backbones", "finetune/lenet5", "--out", "{}/a.csv"), ("check", "nothing", "--out", "{}/a"),
+    ("check", "nothing", "--write-clean", "{}/a.csv"), ("explain", "nothing", "a.jpg", "--out", "{}/a"),
+])  # fmt: skip
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    assert call([word.format(tmp_path / "file") for word in words]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_source_that_may_not_be_read_is_named_and_not_told_as_one_that_could_not_be_written(
     refused, textures, monkeypatch
 ):
@@ -546,3 +559,40 @@ def test_a_folder_that_is_no_run_or_not_there_is_refused(textures, tmp_path, cap
     assert "Expected the folder of a finished run" in capsys.readouterr().err
     assert call([command, str(tmp_path / "nowhere"), str(textures)]) == 2
     assert "There is no run folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def moved(run, tmp_path):
+    """A run whose pictures are not there any more."""
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["recipe"]["data"]["source"] = str(tmp_path / "gone")
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    shutil.rmtree(run / "neighbours", ignore_errors=True)
+    return run
+
+
+@pytest.mark.parametrize("words, instead", [
+    (("fit", "--recipe", "{}", "--out", "again"), "finetune fit SOURCE --recipe"),
+    (("neighbours", "{}", "a.png"), "--among FOLDER"),
+    (("export", "{}", "--format", "torch", "--out", "exported"), "finetune export RUN FILES"),
+])  # fmt: skip
+def test_pictures_that_moved_after_the_run_are_asked_for_in_words(moved, tmp_path, capsys, monkeypatch, words, instead):
+    monkeypatch.chdir(tmp_path)
+    assert call([word.format(moved) for word in words]) == 2
+    message = capsys.readouterr().err
+    assert instead in message and str(tmp_path / "gone") in message
+
+
+def test_evaluate_says_that_it_cannot_know_what_was_learned_from_where_the_pictures_moved(moved, textures, capsys):
+    assert call(["evaluate", str(moved), str(textures)]) == 0
+    shown = capsys.readouterr()
+    assert "is not known" in shown.err and "learned from" not in shown.out
+
+
+@pytest.mark.parametrize("words", [("predict", "{}", "a.png"), ("evaluate", "{}", "."), ("compare", "{}", "{}"),
+                                   ("report", "{}")])  # fmt: skip
+def test_a_run_that_was_killed_is_told_as_one_to_go_on_with(words, tmp_path, capsys):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    assert call([word.format(tmp_path / "run") for word in words]) == 2
+    assert f"finetune fit --resume {tmp_path / 'run'}" in capsys.readouterr().err

@@ -78,6 +78,12 @@ def test_help_names_every_command(capsys):
     shown = capsys.readouterr().out
     names = ("fit", "tune", "predict", "evaluate", "check", "backbones", "demo", "rank", "explain")
     assert all(f"  {name}  " in shown for name in names)
+    assert "..." not in shown.partition("Commands:")[2], "no description is cut"
+
+
+def test_the_version_is_told(capsys):
+    assert cli.call(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"finetune {ft.__version__}, torch ")
 
 
 @pytest.fixture
@@ -289,7 +295,10 @@ def test_backbones_are_filtered_by_licence(capsys):
 
 def test_a_pattern_that_no_backbone_matches_says_so(capsys):
     assert cli.call(["backbones", "resnet51000"]) == 2
-    assert "resnet51000" in capsys.readouterr().err
+    assert '"*resnet51000*"' in capsys.readouterr().err
+    assert cli.call(["backbones", "*convnxt*"]) == 2
+    message = capsys.readouterr().err
+    assert "convnext" in message and "**" not in message, "it has its wildcards already"
 
 
 def python(*arguments, **options):

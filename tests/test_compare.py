@@ -1,14 +1,17 @@
 """Two runs beside each other: paired, on the same examples, and refused where they are not."""
 
+import io
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import finetune as ft
 from finetune.cli import call
 from finetune.predictions import read_predictions
+from finetune.report.compared import compared_table
 from finetune.report.intervals import difference, measure
 from tests.made import KINDS, QUICK
 
@@ -59,6 +62,22 @@ def test_the_command_prints_every_metric_and_json_the_same(probed, other, capsys
     assert "log_loss" in printed and f"{len(read_predictions(probed.folder, probed.task)['test'].paths)} ex" in printed
     assert call([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == ft.compare(probed.folder, other.folder).to_dict()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_figure_is_cut_however_narrow_the_terminal(width):
+    figures = {
+        "balanced_accuracy": {"first": {"value": 0.9722}, "second": {"value": 0.94444},
+                              "difference": {"value": -0.02778, "low": -0.0306, "high": 0.0860}, "verdict": "unclear"},
+        "log_loss": {"first": {"value": 0.034281}, "second": {"value": None},
+                     "difference": {"value": None, "low": None, "high": None}, "verdict": "unclear"},
+    }  # fmt: skip
+    console = Console(width=width, file=io.StringIO())
+    console.print(compared_table(figures, "runs/a", "runs/b"))
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    for told in ("difference", "0.9722", "0.9444", "-0.0278", "-0.0306", "+0.0860", "0.03428", "undefined", "unclear"):
+        assert told in shown
 
 
 def test_runs_of_other_examples_are_refused_with_both_counts(probed, textures, tmp_path, capsys):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune.files import replacing, whole_folder, write_tensors
+from finetune.errors import RunFolderError
+from finetune.files import prove_writable, replacing, told_unwritable, whole_folder, write_tensors
 
 
 def test_a_file_appears_whole_and_alone(tmp_path):
@@ -108,3 +109,19 @@ def test_a_folder_takes_its_name_once_all_is_in_it_and_leaves_nothing_otherwise(
     with whole_folder(other) as folder:
         (folder / "b.txt").write_text("b")
     assert (other / "b.txt").read_text() == "b"
+
+
+@pytest.mark.parametrize("place", ["new.csv", "old.csv", "deep/er/new.csv"])
+def test_where_a_file_can_be_written_is_known_without_a_trace(tmp_path, place):
+    (tmp_path / "old.csv").write_text("mine")
+    prove_writable(tmp_path / place)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("old.csv", "mine")]
+
+
+@pytest.mark.parametrize("place, folder", [("old.csv/new.csv", False), ("old.csv", True), ("old.csv/a/b", True),
+                                           (".", False)])  # fmt: skip
+def test_where_nothing_can_be_written_is_known_before_the_work(tmp_path, place, folder):
+    (tmp_path / "old.csv").write_text("mine")
+    told = pytest.raises(RunFolderError, match=r"^The answers cannot be written: .*ectory\. Choose another --out")
+    with told, told_unwritable("The answers"):
+        prove_writable(tmp_path / place, folder=folder)

@@ -11,7 +11,7 @@ from rich.console import Console
 from ..check import check
 from ..checkup import check_clean, check_folder
 from ..report.listed import findings_table
-from ..stdout import print_json, print_text
+from ..stdout import print_json, print_text, talking
 
 
 def check_command(
@@ -49,7 +49,7 @@ def check_command(
     if write_clean is not None:
         check_clean(Path(write_clean), overwrite=overwrite)
     found = check(source, augment=augment, labelled=labelled, batch_size=batch_size, accelerator=accelerator,
-                  verbose=Console(stderr=True), **{k: v for k, v in words.items() if v is not None})  # fmt: skip
+                  verbose=talking(stderr=True), **{k: v for k, v in words.items() if v is not None})  # fmt: skip
     page = found.write(out, overwrite=overwrite)
     mix = [f.sentence for f in found.findings if f.what in ("balance", "groups") and f.severity == "fine"]
     lines = [*mix, found.fine, found.verdict, f"The page is {page}."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,11 +29,15 @@ def neighbours_command(
     """Prints the nearest known pictures of each; 1 where some of the pictures could not be read."""
     from rich.console import Console
 
+    from ..files import prove_writable, told_unwritable
     from ..model import load
     from ..predict import as_examples
     from ..report.near import near_table
     from ..report.printed import Talk
 
+    if out is not None:
+        with told_unwritable(out):
+            prove_writable(Path(out), folder=True)
     given = {name: value for name, value in words.items() if value is not None and value is not False}
     model, asked = load(run), as_examples(list(query))
     with Talk(Console(stderr=True)).bar("reading pictures", None) as moved:

@@ -30,9 +30,10 @@ def predict_command(
     from rich.console import Console
 
     from ..model import load
-    from ..predict import as_examples, as_records, write_table
+    from ..predict import as_examples, as_records, check_table_file, write_table
     from ..report.printed import Talk
 
+    check_table_file(out)
     model, examples = load(run, recipe=recipe), as_examples(list(inputs))
     with Talk(Console(stderr=True)).bar("reading pictures", len(examples)) as moved:
         table = model.predict(examples, prior=shares(prior or ()), level=level, neighbours=neighbours,

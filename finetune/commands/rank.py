@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ..errors import ConfigError, nearest
-from ..stdout import print_json, print_text
+from ..stdout import print_json, print_text, talking
 from .words import JSON, Accelerator, BatchSize
 
 LICENSE = Annotated[str | None, typer.Option(
@@ -38,7 +38,7 @@ def rank_command(
 
     given = {name: value for name, value in words.items() if value is not None and value is not False}
     found = rank(source, backbones=backbones, license=license, most=most, batch_size=batch_size, out=out,
-                 accelerator=accelerator, verbose=Console(stderr=True), **given)  # fmt: skip
+                 accelerator=accelerator, verbose=talking(stderr=True), **given)  # fmt: skip
     if as_json:
         print_json(found.to_dict())
         return 0
@@ -72,7 +72,8 @@ def backbones_command(
     if not found:
         close = nearest(pattern, {name.partition(".")[0].partition("/")[2] for name in list_backbones()})
         among = f" under the licence {license}" if license is not None and list_backbones(pattern) else ""
-        hint = f'{close} Wildcards help: "*{pattern}*".' if not among else " Without --license they are listed."
+        wider = "" if "*" in pattern else f' Wildcards help: "*{pattern}*".'
+        hint = f"{close}{wider}" if not among else " Without --license they are listed."
         raise ConfigError(f'No backbone matches "{pattern}"{among}.{hint}')
     if as_json:
         print_json([{"id": id, "license": own} for id, own in licensed_backbones(pattern, license).items()])

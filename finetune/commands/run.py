@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
-from rich.console import Console
 
 from ..data.addresses import is_remote
 from ..data.generated import MARK, mark
@@ -19,7 +18,7 @@ from ..fit import fit
 from ..folder import kept_folder
 from ..recipe import Recipe
 from ..shipped import RecipeFile, find
-from ..stdout import print_json, tell
+from ..stdout import print_json, talking, tell
 from ..study import Study, run_study
 from ..words import parsed
 
@@ -101,7 +100,7 @@ def _run(recipe: RecipeFile, mine: dict[str, Any], given: dict[str, Any], *, sam
         return 2
     made = function(**mine)
     made_by = {"recipe": recipe.word, "sha256": recipe.sha256, "options": mine, "generated": sample}
-    console = Console(stderr=as_json)
+    console = talking(stderr=as_json)
     with kept_folder(out) as folder:
         if isinstance(made, Recipe):
             model = fit(replace(made, made_by=made_by), out=folder, overwrite=overwrite, verbose=console, **words)

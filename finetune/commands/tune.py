@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-
 from ..report.tried import trials_table
-from ..stdout import print_json
+from ..stdout import print_json, talking
 from ..tasks.metric_names import HIGHER_IS_BETTER
 from ..tuning.search import SEARCHED, parsed_space
 from ..tuning.tune import TRIALS, tune
@@ -40,7 +38,7 @@ def tune_command(
     Returns:
         0, or 130 where it was stopped.
     """
-    console = Console(stderr=as_json)
+    console = talking(stderr=as_json)
     found = tune(source, out=out, trials=trials, time=time, space=parsed_space(search), overwrite=overwrite,
                  verbose=console, **{k: v for k, v in words.items() if v is not None})  # fmt: skip
     if as_json:

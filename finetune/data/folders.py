@@ -166,7 +166,7 @@ def _labels(root: Path, base: str, names: list[str], label_from: str | None) -> 
         missed = [name for name, label in labels.items() if label is None]
         if missed:
             raise DataError(
-                f"label_from={label_from!r} finds no label in {len(missed)} of {len(names)} file names, such as "
+                f"label_from '{label_from}' finds no label in {len(missed)} of {len(names)} file names, such as "
                 f"{listing(missed)}. Expected it to match every picture in {root / base}: widen it, or move these away."
             )
         return {name: label for name, label in labels.items() if label}, 0

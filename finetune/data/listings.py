@@ -95,10 +95,10 @@ def groups_from(pattern: str, ids: Sequence[str]) -> tuple[list[str | None], str
     unmatched = [id for id, group in zip(ids, groups, strict=True) if group is None]
     if len(unmatched) == len(groups):
         raise DataError(
-            f"group_from={pattern!r} matches none of the {len(groups)} file names. "
+            f"group_from '{pattern}' matches none of the {len(groups)} file names. "
             f"Expected a regular expression that finds the group in names such as {listing(unmatched)}."
         )
-    note = f"{len(set(groups) - {None})} groups were taken from the file names with {pattern!r}."
+    note = f"{len(set(groups) - {None})} groups were taken from the file names with '{pattern}'."
     if unmatched:
         note += f" {len(unmatched)} names do not match; each of them stands alone, such as {listing(unmatched, 1)}."
     return groups, note

@@ -89,7 +89,7 @@ class Data:
             try:
                 re.compile(pattern or "")
             except re.error as error:
-                wrong.append(f"{name} is no regular expression: {error}. Got {pattern!r}.")
+                wrong.append(f"{name} is no regular expression: {error}. Got '{pattern}'.")
         if self.group and self.group_from:
             wrong.append("group and group_from were both given; one of them can say what belongs together.")
         if not 0 < self.validation < 1:

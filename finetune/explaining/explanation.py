@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, RunFolderError, nearest
-from ..files import whole_folder
+from ..files import prove_writable, told_unwritable, whole_folder
 from ..report.explained import draw_explanation
 
 RECORD, MAPS = "explain.json", "maps.npz"
@@ -158,6 +158,8 @@ def check_out(out: str | Path) -> Path:
     folder = Path(out).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"--out {out} exists and is not empty. Expected a new folder; choose another --out.")
+    with told_unwritable(str(out)):
+        prove_writable(folder, folder=True)
     return folder
 
 
@@ -175,11 +177,8 @@ def write_explanations(out: str | Path, found: Sequence[Explanation]) -> Path:
         RunFolderError: The folder holds something, or cannot be written.
     """
     place = check_out(out)
-    try:
-        with whole_folder(place) as folder:
-            _fill(folder, found)
-    except OSError as error:
-        raise RunFolderError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from error
+    with told_unwritable(str(out)), whole_folder(place) as folder:
+        _fill(folder, found)
     return place
 
 

@@ -176,6 +176,8 @@ def _read_pickle(path: Path) -> Any:
                 "it to .safetensors there, or save only its state_dict() again."
             ) from error
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        if "weights_only" in reason:  # torch goes on to advise that code in the file be run
+            reason = "it does not hold tensors as torch.save writes them"
         raise WeightsError(f"{path} is damaged, cut off, or no weights file ({reason}). Get it again.") from error
 
 

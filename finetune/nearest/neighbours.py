@@ -17,9 +17,9 @@ from ..data.bare import bare_pictures
 from ..data.examples import Examples, read_examples
 from ..data.folders import walk
 from ..data.options import Data
-from ..errors import ConfigError, DataError, RunFolderError
+from ..errors import ConfigError, DataError
 from ..features import device_for, features, kept_features
-from ..files import replacing
+from ..files import replacing, told_unwritable
 from ..folder import NEIGHBOURS, RECIPE
 from ..models.network import Network
 from ..predict import as_examples, write_table
@@ -89,17 +89,13 @@ class Neighbours:
         from .sheet import draw_neighbours
 
         place = Path(folder)
-        try:
+        with told_unwritable(str(place)):
             place.mkdir(parents=True, exist_ok=True)
             write_table(self.table(), str(place / f"{NEIGHBOURS}.csv"))
             with replacing(place / f"{NEIGHBOURS}.json") as temporary:
                 temporary.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             if any(query.neighbours for query in self.queries):
                 draw_neighbours(self, place / f"{NEIGHBOURS}.png")
-        except OSError as error:
-            raise RunFolderError(
-                f"The neighbours cannot be written to {place}: {error.strerror}. Choose another --out."
-            ) from error
         return place
 
 

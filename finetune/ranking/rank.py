@@ -16,6 +16,7 @@ from ..data.addresses import printable
 from ..data.examples import Examples
 from ..errors import DataError, FinetuneError, WeightsError
 from ..features import Values, device_for, features, pooled, run_over
+from ..files import prove_writable, told_unwritable
 from ..models.network import Network
 from ..models.options import Backbone
 from ..report.intervals import difference, measure
@@ -102,6 +103,9 @@ def rank(
     recipe, candidates, left_out = settle_ranking(
         source, words, backbones, license=license, most=most, accelerator=accelerator, out=out
     )
+    if out is not None:
+        with told_unwritable(str(out)):
+            prove_writable(Path(out))
     device = device_for(accelerator)
     talk = Talk(Console() if verbose is True else verbose or None)
     failed, network, spent = _first(candidates, seed, talk)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, RunFolderError
-from ..files import replacing
+from ..errors import ConfigError
+from ..files import replacing, told_unwritable
 from ..models.options import Backbone
 from ..report.intervals import Measured
 from ..report.ranked import shown
@@ -160,13 +160,8 @@ class Ranking:
         file = Path(path)
         as_json = file.suffix.lower() == ".json"
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n" if as_json else None
-        try:
-            with replacing(file.absolute()) as temporary:
-                temporary.write_text(text or self.table().to_csv(index=False), encoding="utf-8")
-        except OSError as error:
-            raise RunFolderError(
-                f"The ranking cannot be written to {file}: {error.strerror}. Choose another --out."
-            ) from error
+        with told_unwritable(str(file)), replacing(file.absolute()) as temporary:
+            temporary.write_text(text or self.table().to_csv(index=False), encoding="utf-8")
         return file
 
 

@@ -18,10 +18,13 @@ def compared_table(figures: Mapping[str, Mapping[str, Any]], first: str, second:
         first: The first run's name.
         second: The second run's.
     """
-    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{second} against {first}"), title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{second} against {first}"), title_justify="left",
+                  collapse_padding=True, pad_edge=False)  # fmt: skip
     for name in ("metric", "first", "second", "difference", "95 % interval", "better"):
         numbers = ("first", "second", "difference")
-        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=name not in numbers)
+        # No figure is ever cut: what is narrower than all that folds names and intervals.
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold",
+                         no_wrap=name not in ("metric", "95 % interval"))  # fmt: skip
     for name, row in figures.items():
         gap = row["difference"]
         values = (row["first"]["value"], row["second"]["value"], gap["value"])

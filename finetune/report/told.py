@@ -128,10 +128,11 @@ def _of_decisions(metrics: Mapping[str, Any], part: str) -> list[str]:
         )
     sets = metrics.get("conformal", {}).get(part)
     if sets is not None and "size" in sets:
+        right = sets["accuracy"]
+        others = "" if right["value"] is None else f", of the others {quoted(right)} are right"
         lines.append(
             f"Sets for {sets['asked']:.0%}: they hold the class in {quoted(sets['coverage'])} of {part}, have "
-            f"{quoted(sets['size'])} classes; {quoted(sets['abstained'])} are abstained from, of the others "
-            f"{quoted(sets['accuracy'])} are right."
+            f"{quoted(sets['size'])} classes; {quoted(sets['abstained'])} are abstained from{others}."
         )
     elif sets is not None:
         width = "no bound" if sets["width"] is None else f"a width of {sets['width']:.4g}"

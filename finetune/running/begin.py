@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.options import DIVIDING
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..recipe import Recipe, read_recipe, recipe_from
 from ..training.place import follows
 from .ranks import followed, leading
@@ -57,7 +57,10 @@ class _Ready:
 def _go_on(source: Any, folder: Path) -> _Ready:
     from ..data.recorded import recorded_beside
 
-    return _Ready(recipe_from(source, {}, read_recipe(folder)), folder, False, recorded_beside(folder), True)
+    whole = recipe_from(source, {}, read_recipe(folder))
+    if not finished(folder):
+        _still_there(whole, f"finetune fit SOURCE --resume {folder}")
+    return _Ready(whole, folder, False, recorded_beside(folder), True)
 
 
 def _anew(
@@ -69,6 +72,8 @@ def _anew(
         source, recipe = None, source
     start = recipe if isinstance(recipe, Recipe) or recipe is None else read_recipe(recipe)
     whole = recipe_from(source, {name: _frozen(name, value) for name, value in words.items()}, start)
+    if source is None and isinstance(recipe, str | Path):
+        _still_there(whole, f"finetune fit SOURCE --recipe {recipe}")
     from ..data.recorded import recorded_beside
     from ..folder import check_out
 
@@ -78,6 +83,22 @@ def _anew(
     anew = any(words.get(name) is not None for name in DIVIDING)
     recorded = recorded_beside(recipe) if isinstance(recipe, str | Path) and not anew else None
     return _Ready(whole, out, overwrite, recorded)
+
+
+def _still_there(recipe: Recipe, instead: str) -> None:
+    """Refuses a run whose examples have moved, with the words by which their new place is named."""
+    from ..data.addresses import is_remote, printable
+    from ..data.hub_sets import is_hub_set
+    from ..data.tars import is_shards
+
+    source = recipe.data.source
+    if not isinstance(source, str | Path) or is_remote(source) or is_shards(source) or is_hub_set(source):
+        return
+    if not Path(source).exists():
+        raise DataError(
+            f"The examples of the run are not there any more: {printable(str(source))}. Where they have moved, say so: "
+            f"{instead}"
+        )
 
 
 def _run(

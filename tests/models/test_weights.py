@@ -173,3 +173,10 @@ def test_the_fingerprint_sees_every_value_and_name(module):
     assert second != first
     assert fingerprint(nn.Sequential(*module).half()) != second
     assert fingerprint(nn.ModuleDict({"a": module})) != second
+
+
+def test_a_file_that_is_no_weights_is_told_without_torchs_advice_to_run_what_is_in_it(tmp_path):
+    (tmp_path / "cat.pth").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    with pytest.raises(WeightsError, match="does not hold tensors") as told:
+        read_state(tmp_path / "cat.pth")
+    assert "weights_only" not in str(told.value)

@@ -7,6 +7,7 @@ from finetune.data.labels import Labels
 from finetune.report.conformal import conformal, fit_limit
 from finetune.report.intervals import measure
 from finetune.report.judged import Seen
+from finetune.report.told import told_lines
 from finetune.tasks.decisions import Decisions
 from finetune.tasks.options import Classify, Regress
 
@@ -95,3 +96,14 @@ def test_what_sets_give_is_told_with_intervals():
         assert told[name]["low"] <= told[name]["value"] <= told[name]["high"]
     number = conformal(NUMBER, Decisions(coverage=0.9, limit=1.5), numbers(50, rng))
     assert number["width"] == 3 and set(number) == {"asked", "limit", "coverage", "width"}
+
+
+def test_sets_that_leave_nothing_answered_say_nothing_of_the_others():
+    figure = {"value": 1.0, "low": 0.4, "high": 1.0, "n": 4}
+    none = {"value": None, "low": None, "high": None, "n": 0}
+    sets = {"asked": 0.9, "coverage": figure, "size": figure, "abstained": figure, "accuracy": none}
+    line = told_lines({"test": {"accuracy": figure}, "conformal": {"test": sets}}, "accuracy")[-1]
+    assert line.endswith("are abstained from.") and "undefined" not in line
+    sets["accuracy"] = figure
+    line = told_lines({"test": {"accuracy": figure}, "conformal": {"test": sets}}, "accuracy")[-1]
+    assert line.endswith("of the others 1 (0.4 to 1) are right.")
