@@ -196,20 +196,13 @@ def all_gone(run: subprocess.Popen, within: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(textures, tmp_path_factory):
-    """By method, the run that nobody has stopped."""
-    made: dict[str, dict[str, bytes]] = {}
-
-    def of(method: str) -> dict[str, bytes]:
-        if method not in made:
-            out = tmp_path_factory.mktemp("whole") / "run"
-            run = fit(textures, out, "--method", method)
-            told, _ = run.communicate(timeout=900)
-            assert run.returncode == 0, told
-            made[method] = left(out)
-        return made[method]
-
-    return of
+def whole(textures, tmp_path_factory) -> dict[str, bytes]:
+    """What a run leaves that nobody has stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run = fit(textures, out, "--method", "full")
+    told, _ = run.communicate(timeout=900)
+    assert run.returncode == 0, told
+    return left(out)
 
 
 def resumed(out: Path) -> None:
@@ -222,9 +215,8 @@ def resumed(out: Path) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("to", ["group", "parent"])
-@pytest.mark.parametrize("method", ["full", "lp-ft"])
-def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_path, textures, whole, method, to):
-    run = fit(textures, tmp_path / "run", "--method", method)
+def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_path, textures, whole, to):
+    run = fit(textures, tmp_path / "run", "--method", "full")
     wait_until(run, lambda: list((tmp_path / "run/checkpoints").glob("*.steps/00000001*/files.json")))
     press(run, to)
     assert "The model has the best weights until then" in ended(run)
@@ -233,12 +225,11 @@ def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_pat
     assert model.stopped and model.metrics["test"]["accuracy"]["n"] > 0
     assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) < 12
     resumed(tmp_path / "run")
-    same(tmp_path / "run", whole(method))
+    same(tmp_path / "run", whole)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("to", ["group", "parent"])
-@pytest.mark.parametrize("method", ["full", "lp-ft"])
+@pytest.mark.parametrize(("method", "to"), [("full", "parent"), ("lp-ft", "group")])
 def test_ranks_that_only_start_end_without_a_word(tmp_path, textures, method, to):
     """What a phase before has found is kept; without one there is nothing yet."""
     run = fit(textures, tmp_path / "run", "--method", method)
@@ -252,16 +243,15 @@ def test_ranks_that_only_start_end_without_a_word(tmp_path, textures, method, to
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("to", ["group", "parent"])
-def test_a_second_ctrl_c_ends_them_at_once_and_the_run_can_still_be_resumed(tmp_path, textures, whole, to):
+def test_a_second_ctrl_c_ends_them_at_once_and_the_run_can_still_be_resumed(tmp_path, textures, whole):
     run = fit(textures, tmp_path / "run", "--method", "full")
     wait_until(run, lambda: list((tmp_path / "run/checkpoints").glob("*.steps/00000001*/files.json")))
-    press(run, to)
+    press(run, "group")
     time.sleep(0.2)
-    press(run, to)
+    press(run, "group")
     ended(run)
     resumed(tmp_path / "run")
-    same(tmp_path / "run", whole("full"))
+    same(tmp_path / "run", whole)
 
 
 @pytest.mark.thorough
@@ -270,8 +260,8 @@ def test_ranks_end_when_the_process_that_started_them_is_killed_and_the_run_can_
     wait_until(run, lambda: list((tmp_path / "run/checkpoints").glob("*.steps/00000001*/files.json")))
     run.kill()
     run.wait()
-    all_gone(run, within=60)
+    all_gone(run, within=300)
     run.stdout.close()
     assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) < 12
     resumed(tmp_path / "run")
-    same(tmp_path / "run", whole("full"))
+    same(tmp_path / "run", whole)
