@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +78,7 @@ class Trainer:
         self.strategy = SimpleNamespace(launcher=SimpleNamespace(procs=[]))
 
     def fit(self, module):
+        resource_tracker.ensure_running()  # as whoever starts a process
         procs = [subprocess.Popen([sys.executable, "-c", RANK, file, str(self.asked)]) for file in self.started]
         self.strategy.launcher.procs = procs
         codes = [proc.wait() for proc in procs]
@@ -94,10 +96,19 @@ def pressing(trainer: Trainer, stop: PoliteStop, times: int = 1, begun: bool = T
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.5)
 
-    threading.Thread(target=press).start()
+    threading.Thread(target=press, daemon=True).start()
 
 
-def test_one_ctrl_c_is_handed_on_to_the_ranks_which_start_deaf_to_it(tmp_path):
+def test_one_ctrl_c_is_handed_on_to_the_ranks_which_start_deaf_to_it(tmp_path, monkeypatch):
+    """Python's own tracker lets signals through when it starts, which is with the first process."""
+    running = []
+
+    def ensure_running():
+        if not running:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            running.append(1)
+
+    monkeypatch.setattr(resource_tracker, "ensure_running", ensure_running)
     trainer, stop = Trainer(tmp_path, asked=1), PoliteStop(tmp_path / "notes")
     before = signal.getsignal(signal.SIGINT)
     pressing(trainer, stop)
@@ -132,7 +143,7 @@ def test_a_rank_that_was_killed_by_somebody_else_is_no_ctrl_c(tmp_path):
         for proc in trainer.strategy.launcher.procs:
             proc.kill()
 
-    threading.Thread(target=kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     with pytest.raises(ProcessExitedException):
         fit_in_ranks(trainer, None, {}, stop)
     assert not stop.asked
