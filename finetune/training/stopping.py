@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def fit_in_ranks(trainer: L.Trainer, module: L.LightningModule, data: Mapping[st
     try:
         fitting.result()
     except ProcessExitedException:
-        if killed:
+        if presses:
             raise KeyboardInterrupt from None
         raise
 
@@ -184,5 +185,7 @@ def _tell(ranks: list[Any], number: int) -> None:
 
 def _shield(on: bool) -> None:
     """Whether Ctrl-C waits, for this thread and for the processes that it starts from now on."""
+    if on:
+        resource_tracker.ensure_running()  # whose start, with that of the first process, would let it through again
     if hasattr(signal, "pthread_sigmask"):  # where it is missing, ranks that still start end with a traceback
         signal.pthread_sigmask(signal.SIG_BLOCK if on else signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +78,7 @@ class Trainer:
         self.strategy = SimpleNamespace(launcher=SimpleNamespace(procs=[]))
 
     def fit(self, module):
+        resource_tracker.ensure_running()  # as whoever starts a process
         procs = [subprocess.Popen([sys.executable, "-c", RANK, file, str(self.asked)]) for file in self.started]
         self.strategy.launcher.procs = procs
         codes = [proc.wait() for proc in procs]
@@ -94,10 +96,19 @@ def pressing(trainer: Trainer, stop: PoliteStop, times: int = 1, begun: bool = T
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.5)
 
-    threading.Thread(target=press).start()
+    threading.Thread(target=press, daemon=True).start()
 
 
-def test_one_ctrl_c_is_handed_on_to_the_ranks_which_start_deaf_to_it(tmp_path):
+def test_one_ctrl_c_is_handed_on_to_the_ranks_which_start_deaf_to_it(tmp_path, monkeypatch):
+    """Python's own tracker lets signals through when it starts, which is with the first process."""
+    running = []
+
+    def ensure_running():
+        if not running:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            running.append(1)
+
+    monkeypatch.setattr(resource_tracker, "ensure_running", ensure_running)
     trainer, stop = Trainer(tmp_path, asked=1), PoliteStop(tmp_path / "notes")
     before = signal.getsignal(signal.SIGINT)
     pressing(trainer, stop)
@@ -132,7 +143,7 @@ def test_a_rank_that_was_killed_by_somebody_else_is_no_ctrl_c(tmp_path):
         for proc in trainer.strategy.launcher.procs:
             proc.kill()
 
-    threading.Thread(target=kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     with pytest.raises(ProcessExitedException):
         fit_in_ranks(trainer, None, {}, stop)
     assert not stop.asked
@@ -196,20 +207,13 @@ def all_gone(run: subprocess.Popen, within: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(textures, tmp_path_factory):
-    """By method, the run that nobody has stopped."""
-    made: dict[str, dict[str, bytes]] = {}
-
-    def of(method: str) -> dict[str, bytes]:
-        if method not in made:
-            out = tmp_path_factory.mktemp("whole") / "run"
-            run = fit(textures, out, "--method", method)
-            told, _ = run.communicate(timeout=900)
-            assert run.returncode == 0, told
-            made[method] = left(out)
-        return made[method]
-
-    return of
+def whole(textures, tmp_path_factory) -> dict[str, bytes]:
+    """What a run leaves that nobody has stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run = fit(textures, out, "--method", "full")
+    told, _ = run.communicate(timeout=900)
+    assert run.returncode == 0, told
+    return left(out)
 
 
 def resumed(out: Path) -> None:
@@ -222,9 +226,8 @@ def resumed(out: Path) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("to", ["group", "parent"])
-@pytest.mark.parametrize("method", ["full", "lp-ft"])
-def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_path, textures, whole, method, to):
-    run = fit(textures, tmp_path / "run", "--method", method)
+def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_path, textures, whole, to):
+    run = fit(textures, tmp_path / "run", "--method", "full")
     wait_until(run, lambda: list((tmp_path / "run/checkpoints").glob("*.steps/00000001*/files.json")))
     press(run, to)
     assert "The model has the best weights until then" in ended(run)
@@ -233,12 +236,11 @@ def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_pat
     assert model.stopped and model.metrics["test"]["accuracy"]["n"] > 0
     assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) < 12
     resumed(tmp_path / "run")
-    same(tmp_path / "run", whole(method))
+    same(tmp_path / "run", whole)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("to", ["group", "parent"])
-@pytest.mark.parametrize("method", ["full", "lp-ft"])
+@pytest.mark.parametrize(("method", "to"), [("full", "parent"), ("lp-ft", "group")])
 def test_ranks_that_only_start_end_without_a_word(tmp_path, textures, method, to):
     """What a phase before has found is kept; without one there is nothing yet."""
     run = fit(textures, tmp_path / "run", "--method", method)
@@ -252,16 +254,15 @@ def test_ranks_that_only_start_end_without_a_word(tmp_path, textures, method, to
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("to", ["group", "parent"])
-def test_a_second_ctrl_c_ends_them_at_once_and_the_run_can_still_be_resumed(tmp_path, textures, whole, to):
+def test_a_second_ctrl_c_ends_them_at_once_and_the_run_can_still_be_resumed(tmp_path, textures, whole):
     run = fit(textures, tmp_path / "run", "--method", "full")
     wait_until(run, lambda: list((tmp_path / "run/checkpoints").glob("*.steps/00000001*/files.json")))
-    press(run, to)
+    press(run, "group")
     time.sleep(0.2)
-    press(run, to)
+    press(run, "group")
     ended(run)
     resumed(tmp_path / "run")
-    same(tmp_path / "run", whole("full"))
+    same(tmp_path / "run", whole)
 
 
 @pytest.mark.thorough
@@ -270,8 +271,8 @@ def test_ranks_end_when_the_process_that_started_them_is_killed_and_the_run_can_
     wait_until(run, lambda: list((tmp_path / "run/checkpoints").glob("*.steps/00000001*/files.json")))
     run.kill()
     run.wait()
-    all_gone(run, within=60)
+    all_gone(run, within=300)
     run.stdout.close()
     assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) < 12
     resumed(tmp_path / "run")
-    same(tmp_path / "run", whole("full"))
+    same(tmp_path / "run", whole)
