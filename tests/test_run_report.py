@@ -29,7 +29,8 @@ def test_the_page_quotes_the_figures_of_metrics_json(tuned):
     page = (tuned.folder / "report.html").read_text()
     for found in read_facts(tuned.folder).parts.values():
         for figure in found.values():
-            assert f"<td>{figure['value']:.4g}</td>" in page
+            value, low, high = (f"{figure[end]:.4g}" for end in ("value", "low", "high"))
+            assert f"<td>{value} ({low}\u00a0to\u00a0{high})</td>" in page
     assert "<svg" in page and "Plan" in page
 
 

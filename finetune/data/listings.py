@@ -100,7 +100,10 @@ def groups_from(pattern: str, ids: Sequence[str]) -> tuple[list[str | None], str
         )
     note = f"{len(set(groups) - {None})} groups were taken from the file names with '{pattern}'."
     if unmatched:
-        note += f" {len(unmatched)} names do not match; each of them stands alone, such as {listing(unmatched, 1)}."
+        if len(unmatched) == 1:
+            note += f" One name does not match, and stands alone: {listing(unmatched)}."
+        else:
+            note += f" {len(unmatched)} names do not match; each of them stands alone, such as {listing(unmatched, 1)}."
     return groups, note
 
 

@@ -224,7 +224,12 @@ def run_phases(
 
     Returns:
         The module, with the best weights of the last phase.
+
+    Raises:
+        ConfigError: No plan, or one with a phase that needs what only a network of ours has.
     """
+    if not isinstance(plan, Plan):
+        raise ConfigError(f"plan takes a Plan, ft.Plan(method='full', epochs=3) say. Got {plan!r}.")
     monitor = plan.monitor
     if higher is None and monitor is not None:
         higher = not any(word in monitor for word in ("loss", "error", "rmse", "mae", "mse"))

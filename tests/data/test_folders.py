@@ -79,7 +79,7 @@ def test_groups_come_from_file_names_and_the_rest_stands_alone(tmp_path):
     examples = read(tmp_path, group_from=r"p(\d)_")
     assert any(r"with 'p(\d)_'" in note for note in examples.notes), "the expression as it was written"
     assert sorted(map(str, examples.table["group"])) == ["1", "1", "2", "None"]
-    assert any("2 groups" in note and "1 names do not match" in note for note in examples.notes)
+    assert any("2 groups" in note and "One name does not match" in note for note in examples.notes)
     with pytest.raises(DataError, match="matches none"):
         read(tmp_path, group_from="nobody")
 

@@ -182,7 +182,8 @@ def test_a_run_with_an_index_is_still_nothing_but_a_run(copied, textures):
 
 
 def test_what_a_model_learned_from_is_not_fetched_from_elsewhere_to_tell(probed, textures, tmp_path, monkeypatch):
-    assert len(learned_from(probed.folder)) > 0
+    known, note = learned_from(probed.folder)
+    assert len(known) > 0 and note is None
     run = shutil.copytree(probed.folder, tmp_path / "run")
     recipe = json.loads((run / "recipe.json").read_text())
     monkeypatch.setattr(
@@ -191,4 +192,4 @@ def test_what_a_model_learned_from_is_not_fetched_from_elsewhere_to_tell(probed,
     for source in ("hf://someone/pets", "https://example.org/pets.csv"):
         recipe["recipe"]["data"]["source"] = source
         (run / "recipe.json").write_text(json.dumps(recipe))
-        assert learned_from(run) is None
+        assert learned_from(run) == (None, None)

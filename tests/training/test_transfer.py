@@ -255,6 +255,11 @@ def test_a_metric_that_was_never_logged_is_named(tmp_path):
         ft.run_phases(Own(), loaders(), plan, out=tmp_path)
 
 
+def test_a_plan_is_a_plan_and_no_name_of_a_method(tmp_path):
+    with pytest.raises(ft.ConfigError, match=r"plan takes a Plan, ft\.Plan\(method='full'"):
+        ft.run_phases(Own(), loaders(), "full", out=tmp_path)
+
+
 def test_fit_phase_hands_the_best_weights_on(tmp_path, textures):
     network = tiny()
     what, task = lesson(textures, network)
