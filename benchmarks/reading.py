@@ -50,7 +50,7 @@ def spec(side: int) -> ImageSpec:
 
 def ours(folder: Path, kept: Callable[[int], Kept | None]) -> Loop:
     examples = read_examples(Data(source=str(folder)))
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    network = ft.Backbone("torchvision/mobilenet_v2", weights="none", mean=MEAN, std=STD).build(2)
 
     def loop() -> Iterable[Any]:
         loader = make_loader(
@@ -58,8 +58,7 @@ def ours(folder: Path, kept: Callable[[int], Kept | None]) -> Loop:
             kept=kept(len(examples)),
         )  # fmt: skip
         for batch in loader:
-            # In training this is the network's part, on its device.
-            yield batch.inputs.contiguous().float().div_(255).sub_(mean).div_(std)
+            yield network.normalised(batch.inputs)  # which in training is the network's part, on its device
 
     return loop
 

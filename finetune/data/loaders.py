@@ -59,8 +59,8 @@ def stream(
         also: Is given each row and its picture as decoded, before the transform, on the thread that reads it.
 
     Yields:
-        The n rows that were read (int64), their pictures (n, C, H, W) uint8 in 0..255 or float32 in 0..1, and the
-        reason for each row that could not be read. n is 0 where none could.
+        The n rows that were read (int64), their pictures (n, C, H, W), channels last in memory, uint8 in 0..255 or
+        float32 in 0..1, and the reason for each row that could not be read. n is 0 where none could.
     """
     pictures = examples.pictures()
     rows = [int(row) for row in (range(len(examples)) if indices is None else indices)]
@@ -82,7 +82,7 @@ def stream(
             whole = {row: result for row, result in results.items() if not isinstance(result, str)}
             errors = {row: result for row, result in results.items() if isinstance(result, str)}
             empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
-            yield np.array(list(whole), np.int64), stack(list(whole.values())).contiguous() if whole else empty, errors
+            yield np.array(list(whole), np.int64), stack(list(whole.values())) if whole else empty, errors
 
 
 class PictureDataset(Dataset[Sample | UnreadableError | None]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -106,10 +107,10 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int, 
         if is_remote(address.file):
             source = fetch(address.file, start=address.start, size=address.size)
         else:
-            path, size = _regular(Path(address.file))
-            with path.open("rb") as file:
+            size = _bytes_of(address.file)
+            with open(address.file, "rb") as file:  # noqa: PTH123  # making a `Path` takes longer than opening the file
                 if address.start is None and size > IN_MEMORY:
-                    return path, file.read(HEAD), size, frame
+                    return Path(address.file), file.read(HEAD), size, frame
                 # At once: decoders that read a file by themselves do so in small pieces.
                 file.seek(address.start or 0)
                 source = file.read(-1 if address.start is None else address.size)
@@ -120,10 +121,10 @@ def _opened(source: str | Path | bytes) -> tuple[io.BytesIO | Path, bytes, int, 
     return io.BytesIO(source), source[:HEAD], len(source), frame
 
 
-def _regular(path: Path) -> tuple[Path, int]:
-    """The path of a file that has bytes, and how many."""
+def _bytes_of(file: str) -> int:
+    """How many bytes a regular file has, which are some."""
     try:
-        known = path.stat()
+        known = os.stat(file)  # noqa: PTH116
     except (OSError, ValueError):  # a name that no system takes
         raise UnreadableError("there is no such file") from None
     if stat.S_ISDIR(known.st_mode):
@@ -132,7 +133,7 @@ def _regular(path: Path) -> tuple[Path, int]:
         raise UnreadableError("it is no regular file")
     if known.st_size == 0:
         raise UnreadableError("it is empty (0 bytes)")
-    return path, known.st_size
+    return known.st_size
 
 
 def _content(opened: io.BytesIO | Path, *, whole: bool) -> Any:

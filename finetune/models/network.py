@@ -86,10 +86,19 @@ class Network(nn.Module):
     def normalised(self, inputs: Tensor) -> Tensor:
         """What the body sees: `inputs` as for `features`, as floating point, without their mean and spread."""
         # Division by 255 first, as every library does: the answers then agree with theirs to the last bit.
-        if inputs.dtype == torch.uint8:
-            # In place on the copy: three passes over memory instead of four, and the same numbers.
-            return inputs.to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std)
-        return (inputs.to(self.mean.dtype) - self.mean) / self.std
+        if inputs.dtype != torch.uint8:
+            return (inputs.to(self.mean.dtype) - self.mean) / self.std
+        mean, std = self.mean, self.std
+        by_rows = inputs.device.type == "cpu" and inputs.stride(1) == 1 < self.mean.numel()
+        by_rows = by_rows and inputs.is_contiguous(memory_format=torch.channels_last)
+        if by_rows:
+            # Three colours side by side are too short for vector code. A row of pixels is not, with the numbers of its
+            # colours repeated: the same numbers in less than half the time.
+            inputs = inputs.permute(0, 2, 3, 1).flatten(2)
+            mean, std = (numbers.flatten().repeat(inputs.shape[2] // numbers.numel()) for numbers in (mean, std))
+        # In place on the copy: three passes over memory instead of four.
+        seen = inputs.to(mean.dtype).div_(255).sub_(mean).div_(std)
+        return seen.unflatten(2, (-1, self.mean.numel())).permute(0, 3, 1, 2) if by_rows else seen
 
     def for_head(self, features: Tensor) -> Tensor:
         """What the body says, in the shape that the head takes."""

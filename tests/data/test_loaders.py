@@ -169,4 +169,4 @@ def test_a_loader_travels_to_another_process_and_gives_the_same_there(examples):
 def test_batches_are_laid_out_as_the_network_takes_them(examples):
     batch = next(iter(loader(examples)))
     assert batch.inputs.shape == (5, 3, 16, 16) and batch.inputs.is_contiguous(memory_format=torch.channels_last)
-    assert next(stream(examples, SPEC))[1].is_contiguous()
+    assert next(stream(examples, SPEC))[1].is_contiguous(memory_format=torch.channels_last)

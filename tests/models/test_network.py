@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
@@ -47,3 +48,15 @@ def test_dropout_acts_only_in_training():
 
 def test_a_linear_head_can_be_told_by_its_type():
     assert isinstance(lenet().head, nn.Linear)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_how_pictures_lie_in_memory_changes_no_number_of_what_the_body_sees(channels, count):
+    network = lenet(in_chans=channels)
+    levels = torch.arange(count * channels * 20 * 24).reshape(count, channels, 20, 24) % 256
+    planes = levels.to(torch.uint8)
+    expected = (planes.float() / 255 - network.mean) / network.std
+    for inputs in (planes, planes.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(network.normalised(inputs), expected)
+    assert network.normalised(inputs).is_contiguous(memory_format=torch.channels_last)
