@@ -22,8 +22,9 @@ from torch.distributed.rendezvous import rendezvous
 from ..errors import ConfigError
 from .place import Place, place
 
-CHUNK = 16 * 2**20
-"""Bytes that the store is given at once."""
+CHUNK = 4 * 2**20
+"""Bytes that the store is given at once: torch's takes messages of up to 8 MiB."""
+
 FOREVER = timedelta(days=30)
 """Followers wait while the leader reads pictures; how long nothing may move within a fit is `rank_timeout`'s to say."""
 

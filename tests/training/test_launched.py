@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -103,6 +104,25 @@ def test_the_leader_does_not_wait_for_ever_for_followers_that_are_gone(monkeypat
     monkeypatch.setattr(launched_module, "_meeting_point", lambda place: torch.distributed.HashStore())
     monkeypatch.setattr(launched_module, "GOODBYE", timedelta(seconds=0.2))
     Group(Place(rank=0, world_size=2, local_size=2, slurm=False)).end(None)
+
+
+def as_it_came(share, device, progress):
+    """A job whose result is what it was given to share."""
+    return share
+
+
+def test_what_is_handed_over_may_be_larger_than_a_message_of_the_store(monkeypatch):
+    stores = [torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)]
+    stores.append(torch.distributed.TCPStore("127.0.0.1", stores[0].port))
+    monkeypatch.setattr(launched_module, "_meeting_point", lambda place: stores[place.rank])
+    leader, follower = (Group(Place(rank=rank, world_size=2, local_size=2, slurm=False)) for rank in range(2))
+    network = os.urandom(20 * 2**20)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follower.follow)
+        leader.hand([(as_it_came, None, None), (as_it_came, network, None)])
+        assert leader.given() == [network]
+        leader.end("run")
+        assert following.result() == "run"
 
 
 def torchrun(source: Path, out: Path, *launch: str, prefix=(), more=()) -> subprocess.Popen:
