@@ -14,7 +14,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 from safetensors.torch import save
 
 from finetune.errors import WeightsError
@@ -72,12 +72,14 @@ def server(caches, monkeypatch):
         address = f"http://127.0.0.1:{running.server_address[1]}"
         monkeypatch.setattr(constants, "ENDPOINT", address)
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")[2]
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}{template}")
+        for module in (constants, file_download):  # before huggingface_hub 1 the second had its own
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}{template}", raising=False)
         handler.address = address
         yield handler
         running.shutdown()
         thread.join()
-        huggingface_hub.close_session()  # its open connections would warn at the end of the tests
+        close = getattr(huggingface_hub, "close_session", None) or huggingface_hub.utils.reset_sessions
+        close()  # its open connections would warn at the end of the tests
 
 
 @pytest.fixture

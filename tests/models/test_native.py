@@ -146,7 +146,8 @@ def test_every_published_crop_mode_is_honoured():
         spec = library("timm").spec(*name.split(".", 1), published=True, in_chans=None) if "." in name else None
         if spec is not None:
             modes.setdefault(timm.get_pretrained_cfg(name).crop_mode, set()).add(spec.crop_mode)
-    assert modes == {"center": {"crop"}, "border": {"pad"}, "squash": {"squish"}}
+    assert {"center", "squash"} <= modes.keys()  # timm 1.0.26 publishes nothing with a border
+    assert all(ways == {{"center": "crop", "border": "pad", "squash": "squish"}[mode]} for mode, ways in modes.items())
 
 
 def test_timm_gives_the_features_where_the_head_is_ours(tmp_path):
