@@ -110,7 +110,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             save_file(tensors, temporary, metadata={"format": "pt"})
         except SafetensorError as error:
             # A full disk comes as this, with the system's words inside: "... No space left on device (os error 28)".
-            code = re.search(r"os error (\d+)", str(error))
+            # safetensors 0.5 has them as Rust prints them: "... Os { code: 28, kind: ...".
+            code = re.search(r"(?:os error |Os \{ code: )(\d+)", str(error))
             raise OSError(*((int(code[1]), os.strerror(int(code[1]))) if code else (str(error),))) from error
 
 
