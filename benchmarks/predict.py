@@ -58,6 +58,7 @@ def ours(weights: str) -> Predict:
 
 
 def fastai(weights: str) -> Predict:
+    import fastai.callback.progress  # noqa: F401  # gives learners their `no_bar`
     from fastai.data.core import DataLoaders
     from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
     from fastai.learner import Learner
