@@ -115,17 +115,18 @@ class Task(ABC):
     def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
         """What each example adds to those metrics, of `measure` and `further`, that are no shares."""
 
-    @abstractmethod
     def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
-        """More metrics of the same, too dear or too special for each epoch; some of those in `FURTHER`."""
+        """More metrics of the same, too dear or too special for each epoch; none, or some of those in `FURTHER`."""
+        return {}
 
-    @abstractmethod
     def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those of `further` in each of B resamples, as `resampled`."""
+        return {}
 
-    @abstractmethod
     def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
-        """Each class or label against the rest; of a number there are none, and K is 0."""
+        """Each class or label against the rest; a number and a point are of no class, and K is 0."""
+        none = np.zeros((len(target), 0))
+        return AgainstRest(none.astype(bool), none.astype(bool), none)
 
     def check_monitor(self, monitor: str | None) -> str:
         """The metric that chooses the best epoch.

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..data.labels import Labels
 from ..errors import ConfigError
 from . import losses, resample
-from .base import AgainstRest, Parts, Task
+from .base import Parts, Task
 from .options import PAIR_LOSSES, Embed
 from .retrieval import retrieval_scores
 
@@ -153,19 +153,6 @@ class EmbedTask(Task):
     def parts(self, answer: np.ndarray, target: np.ndarray) -> dict[str, Parts]:
         """See `Task.parts`: all its metrics are shares."""
         return {}
-
-    def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
-        """See `Task.further`: there are none."""
-        return {}
-
-    def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Task.further_resampled`."""
-        return {}
-
-    def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
-        """See `Task.against_rest`: points are of no class."""
-        none = np.zeros((len(target), 0))
-        return AgainstRest(none.astype(bool), none.astype(bool), none)
 
     def _scores(self, answer: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """Of the pictures whose class has another one."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..data.labels import Labels
 from . import resample
-from .base import AgainstRest, Parts, Task
+from .base import Parts, Task
 from .options import Regress
 from .scores import quiet_scores
 
@@ -83,16 +83,3 @@ class RegressTask(Task):
             "rmse": Parts(square, 0, np.inf, root=True), "mae": Parts(np.abs(answer[:, 0] - target), 0, np.inf),
             "r2": Parts(explained, -np.inf, 1),
         }  # fmt: skip
-
-    def further(self, answer: np.ndarray, target: np.ndarray) -> dict[str, float]:
-        """See `Task.further`: there are none."""
-        return {}
-
-    def further_resampled(self, answer: np.ndarray, target: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Task.further_resampled`."""
-        return {}
-
-    def against_rest(self, answer: np.ndarray, target: np.ndarray) -> AgainstRest:
-        """See `Task.against_rest`: a number has no classes."""
-        none = np.zeros((len(target), 0))
-        return AgainstRest(none.astype(bool), none.astype(bool), none)
