@@ -23,11 +23,12 @@ def trials_table(trials: Sequence[Mapping[str, Any]], words: Sequence[str], moni
     ended = [trial for trial in trials if trial["state"] == "complete"]
     other = len(trials) - len(ended)
     title = f"{len(ended)} trials" + (f", {other} more were given up or went wrong" if other else "")
+    title += f"; {monitor} on validation"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.add_column("trial", justify="right")
-    table.add_column(f"validation {monitor}", justify="right")
+    table.add_column(monitor, justify="right", min_width=len(monitor))
     for word in words:
-        table.add_column(word, overflow="fold")
+        table.add_column(word, overflow="fold", min_width=len(word))
     for trial in ended[:SHOWN]:
         # Text and not markup: a value may be called [bold].
         table.add_row(

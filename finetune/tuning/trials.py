@@ -38,7 +38,8 @@ class Tuned:
     Args:
         model: The best trial's recipe, fitted once more; its run folder is `best/` in `folder`.
         folder: The folder of the search.
-        trials: One row a trial: number, state, value, seconds, steps, the words that it tried, and why it ended early.
+        trials: One row a trial: number, state, value, seconds, how often it was judged, the words that it
+            tried, and why it ended early.
         number: That of the best trial.
         value: Its `monitor` on validation, which chose it, and so is too good for new pictures.
         monitor: The metric that chose.
@@ -221,7 +222,7 @@ class Search:
             rows.append({
                 "number": trial.number, "state": {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower()),
                 "value": trial.value if trial.state.name == "COMPLETE" else None,
-                "seconds": trial.user_attrs.get("seconds"), "steps": max(trial.intermediate_values, default=0),
+                "seconds": trial.user_attrs.get("seconds"), "judged": len(trial.intermediate_values),
                 **{word: trial.params.get(word) for word in self.space}, **trial.user_attrs.get("measured", {}),
                 "reason": trial.user_attrs.get("reason", ""),
             })  # fmt: skip

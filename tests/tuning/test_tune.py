@@ -113,7 +113,7 @@ def test_a_trial_without_hope_is_given_up(textures, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "_suggested", lambda *args: {"lr": next(rates)})
     found = ft.tune(textures, out=tmp_path / "s", trials=3, space=space, **words)
     last = found.trials.iloc[-1]
-    assert last["state"] == "pruned" and last["steps"] < 3 and "given up at step" in last["reason"]
+    assert last["state"] == "pruned" and last["judged"] < 3 and "given up at step" in last["reason"]
     assert np.isnan(last["value"]) and found.number != last["number"]
 
 
