@@ -72,8 +72,9 @@ def server(caches, monkeypatch):
         address = f"http://127.0.0.1:{running.server_address[1]}"
         monkeypatch.setattr(constants, "ENDPOINT", address)
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")[2]
+        template = f"{address}/{{repo_id}}{template}"
         for module in (constants, file_download):  # before huggingface_hub 1 the second had its own
-            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}{template}", raising=False)
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         handler.address = address
         yield handler
         running.shutdown()
