@@ -115,6 +115,7 @@ def test_what_is_handed_over_may_be_larger_than_a_message_of_the_store(monkeypat
     stores = [torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)]
     stores.append(torch.distributed.TCPStore("127.0.0.1", stores[0].port))
     monkeypatch.setattr(launched_module, "_meeting_point", lambda place: stores[place.rank])
+    monkeypatch.setattr(launched_module, "FOREVER", timedelta(seconds=20))  # for nothing, where it does not come
     leader, follower = (Group(Place(rank=rank, world_size=2, local_size=2, slurm=False)) for rank in range(2))
     network = os.urandom(20 * 2**20)
     with ThreadPoolExecutor(1) as pool:
