@@ -278,6 +278,7 @@ def test_a_model_whose_folder_is_gone_says_so_instead_of_travelling(pictures, tm
         pickle.dumps(model)
 
 
+@pytest.mark.thorough
 def test_folds_are_fitted_in_other_processes(pictures):
     paths, y = pictures
     clf = ft.ImageClassifier("finetune/lenet5", **QUICK)

@@ -14,14 +14,20 @@ def fit(shared_data, shared_weights, name, tmp_path, **words):
     return ft.fit(shared_data / name, out=tmp_path / "run", **{**given, **words})
 
 
-def test_a_probe_tells_ants_from_bees_and_random_weights_do_not(shared_data, shared_weights, tmp_path):
+def test_a_probe_tells_ants_from_bees(shared_data, shared_weights, tmp_path):
     model = fit(shared_data, shared_weights, "hymenoptera", tmp_path, copies="find")
     assert model.metrics["validation"]["accuracy"]["value"] >= 0.94
     assert model.metrics["validation"]["accuracy"]["n"] == 153
+
+
+@pytest.mark.thorough
+def test_random_weights_do_not(shared_data, shared_weights, tmp_path):
+    model = fit(shared_data, shared_weights, "hymenoptera", tmp_path)
     without = fit(shared_data, shared_weights, "hymenoptera", tmp_path / "none", weights="none", mean=None, std=None)
     assert without.metrics["validation"]["accuracy"]["high"] < model.metrics["validation"]["accuracy"]["low"]
 
 
+@pytest.mark.thorough
 def test_a_probe_tells_cats_from_dogs_by_their_file_names(shared_data, shared_weights, tmp_path):
     model = fit(shared_data, shared_weights, "cats_dogs", tmp_path, label_from="^(cat|dog)")
     assert model.metrics["validation"]["accuracy"]["value"] >= 0.985

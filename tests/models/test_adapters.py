@@ -347,6 +347,7 @@ class Steps(L.LightningModule):
         assert all(torch.equal(one, mine) for one in everybodys), "the ranks have drifted apart"
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*")  # the ranks are other processes; what they say is theirs
 def test_two_spawned_ranks_learn_what_one_rank_learns_with_twice_the_batch(monkeypatch, tmp_path):
     # Products apart for the convolution, sums for all others; decided here and only carried to the ranks.

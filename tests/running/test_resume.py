@@ -86,7 +86,13 @@ def weights(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("step", range(16))
+# The first and the last step of the run, those at a border of two epochs, and one inside an epoch.
+EDGES = (0, 3, 4, 10, 15)
+
+
+@pytest.mark.parametrize(
+    "step", [step if step in EDGES else pytest.param(step, marks=pytest.mark.thorough) for step in range(16)]
+)
 def test_a_run_that_stops_before_any_step_ends_as_if_it_had_not(tmp_path, textures, whole, step):
     """The first step of an epoch too, where Lightning by itself trains nothing more or begins the epoch anew."""
     interrupted(textures, tmp_path / "run", step)
@@ -118,12 +124,15 @@ OTHERS = {
     "one batch an epoch": {"batch_size": 64, "epochs": 6},
     "embed": {"task": "embed", "embedding_size": 8, "batch_size": 8, "mixup": 0, "dropout": None, "epochs": 3},
 }  # fmt: skip
+OFTEN = ("lp-ft", "accumulated", "steps")
 
 
 @pytest.mark.parametrize(
     "step", [1, pytest.param(2, marks=pytest.mark.thorough), pytest.param(5, marks=pytest.mark.thorough)]
 )
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.thorough) for name in OTHERS]
+)
 def test_so_it_does_whatever_the_method(tmp_path, textures, weights, name, step):
     words = {"norms": "auto", **OTHERS[name]}
     if "weights" in words:
@@ -144,6 +153,7 @@ def test_so_it_does_whatever_the_method(tmp_path, textures, weights, name, step)
     same(tmp_path / "run", again)
 
 
+@pytest.mark.thorough
 def test_folds_that_are_done_stay_done(tmp_path, textures):
     fit(textures, tmp_path / "whole", folds=3, epochs=1, validation=None, test=None)
     with pytest.raises(StoppedError):

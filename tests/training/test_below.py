@@ -84,6 +84,7 @@ def test_statistics_of_learning_norms_move_as_on_pictures(tmp_path, textures, in
     assert_same(once[0], each[0], atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*")  # the ranks are other processes; what they say is theirs
 def test_two_ranks_on_activations_end_with_the_weights_of_one_rank_with_twice_the_batch(
     tmp_path, textures, monkeypatch

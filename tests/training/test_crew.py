@@ -52,6 +52,7 @@ def test_processes_that_are_started_share_features(tmp_path):
     assert moved == [4, 4], "this process has done its share alone"
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_share_that_another_process_cannot_do_is_done_here():
     for how in ("dies", FileNotFoundError("another disk")):

@@ -47,6 +47,7 @@ def test_two_ranks_end_with_the_weights_of_one_rank_with_twice_the_batch(tmp_pat
     assert outcome_two.chosen.phase == outcome_one.chosen.phase
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*")
 def test_weights_of_classes_balanced_batches_and_mixing_are_the_same_for_two_ranks(tmp_path, textures):
     """The third class is rarer, so that the weights of the two ranks' batches add up to different sums."""

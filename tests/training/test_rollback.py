@@ -77,6 +77,7 @@ def test_what_breaks_at_any_rate_stops_the_run(tmp_path, textures):
     assert poison.left == 9 - 4
 
 
+@pytest.mark.thorough
 def test_a_lowered_rate_stays_lowered_in_a_run_that_is_resumed(tmp_path, textures):
     words = {"on_nan": "rollback"}
     fit(textures, tmp_path / "whole", Poison(5), **words)
