@@ -23,14 +23,12 @@ from .data.addresses import stamp
 from .data.examples import Examples
 from .data.loaders import stream
 from .data.looks import Onlooker
+from .data.readers import Also
 from .errors import ConfigError, nearest
 from .models.fast import Fast, fast
 from .models.network import Network
 from .models.weights import fingerprint
 from .shelf import Rows, Shelf, Volume
-
-Also = Callable[[int, np.ndarray], None]
-"""Is called with a row and its picture as decoded, on the thread that reads it."""
 
 Between = Callable[[np.ndarray, torch.Tensor], None]
 """Is called with the rows of a batch and their features, on the device where logits are made of them."""
@@ -115,7 +113,7 @@ def run_over(
         batch_size: Pictures at a time; it changes speed, and the last bits of the result.
         device: Where to compute; the CPU where none is given.
         progress: Is told of each batch.
-        also: Is given each picture that is read.
+        also: Looks at each picture that is read.
         between: Is given the features of each batch.
         crew: Who shares the pass where nobody looks on; this process alone if None.
     """
@@ -194,7 +192,7 @@ def features(
         device: Where to compute.
         progress: Is told of each batch, or of everything at once where the cache answers.
         cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
-        also: Is given each picture that is read; none is where the cache answers.
+        also: Looks at each picture that is read; none is where the cache answers.
         crew: Who shares the pass; this process alone if None. What an `Onlooker` sees in others is handed to ours.
     """
     shelf, name = Shelf.of("features", most=KEPT_BYTES, cache=cache), key(network, examples)

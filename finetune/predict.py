@@ -15,8 +15,9 @@ import torch
 from .crew import Crew, Progress
 from .data.addresses import printable
 from .data.examples import Examples
+from .data.readers import Also
 from .errors import ConfigError, DataError
-from .features import Also, Between, device_for, run_over
+from .features import Between, device_for, run_over
 from .files import prove_writable, replacing, told_unwritable
 from .models.network import Network
 from .tasks.base import Task

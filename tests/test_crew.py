@@ -118,9 +118,19 @@ def test_of_answers_too_it_is_told_what_other_ranks_could_not_read(network, sour
 
 
 def test_who_looks_on_sees_all_in_one_process(network, source):
-    crew, seen = InTurn(3), []
-    run_over(network, read(source), batch_size=4, also=lambda row, picture: seen.append(row), crew=crew)
-    assert sorted(seen) == list(range(15)) and crew.passes == 0
+    class Who:
+        seen = []  # noqa: RUF012
+
+        def see(self, row, picture):
+            return row, picture.shape
+
+        def note(self, row, seen):
+            assert seen[0] == row and len(seen[1]) == 3
+            self.seen.append(row)
+
+    crew = InTurn(3)
+    run_over(network, read(source), batch_size=4, also=Who(), crew=crew)
+    assert Who.seen == list(range(15)) and crew.passes == 0
 
 
 @pytest.mark.parametrize("ranks", [2, 4, 20])

@@ -21,12 +21,13 @@ import numpy as np
 
 from ..errors import UnreadableError
 from ..files import replacing
+from .ahead import read_ahead
 from .aligned import align, one_thread
 from .examples import Examples
 from .families import heads
 from .likeness import by_corners, by_features, by_hash
 from .looks import Looks
-from .readers import read_ahead, read_image
+from .readers import read_image
 from .sights import SIDE, Sight, sight_of
 
 FORMAT = 1

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import ExifTags, Image
 
+from ..errors import UnreadableError
+from .ahead import read_apart
 from .examples import Examples
 from .pixels import ORIENTATION
-from .readers import FORMATS, read_ahead
+from .readers import FORMATS
 
 NAMED = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
@@ -86,22 +87,18 @@ def _exif(image: Image.Image) -> tuple[int, str | None, str | None]:
     return orientation, " ".join(word for word in words if word) or None, str(taken).strip(" \0") if taken else None
 
 
-def read_headers(
-    examples: Examples, *, threads: int = 4, progress: Callable[[int], None] | None = None
-) -> list[Header]:
+def read_headers(examples: Examples, *, readers: int = 4) -> list[Header]:
     """The header of every example, in the table's order; an empty one for a picture in memory.
 
     Args:
         examples: The table.
-        threads: How many files are opened at once.
-        progress: Is told of each file done: 1, each time.
+        readers: How many files are opened at once.
     """
-    headers = []
     pictures = examples.pictures()
-    for header in read_ahead(lambda p: read_header(p) if isinstance(p, str) else Header(), pictures, threads):
-        headers.append(header)
-        if progress is not None:
-            progress(1)
+    headers = [Header() for _ in pictures]
+    files = [row for row, picture in enumerate(pictures) if isinstance(picture, str)]
+    for row, header in zip(files, read_apart(lambda row: read_header(pictures[row]), files, readers), strict=True):
+        headers[row] = Header() if isinstance(header, UnreadableError) else header
     return headers
 
 

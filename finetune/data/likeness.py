@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .ahead import read_ahead
 from .looks import THUMBNAIL, Looks
-from .readers import read_ahead
 from .sights import NO_POINTS, Sight
 from .words import Words
 

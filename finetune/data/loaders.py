@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from ..errors import UnreadableError
 from ..types import Batch, ImageSpec
+from .ahead import read_apart
 from .examples import Examples
-from .fatal import watched
 from .kept import Kept, preparation
 from .policies import ENGINES
-from .readers import read_ahead, read_image
+from .readers import Also, read_image
 from .samplers import Place, make_sampler
 from .shards import archived
 from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
@@ -44,19 +44,19 @@ def stream(
     spec: ImageSpec,
     *,
     batch_size: int = 32,
-    threads: int | None = None,
+    readers: int | None = None,
     indices: Sequence[int] | np.ndarray | None = None,
-    also: Callable[[int, np.ndarray], None] | None = None,
+    also: Also | None = None,
 ) -> Iterator[tuple[np.ndarray, torch.Tensor, dict[int, str]]]:
-    """Pictures as in evaluation, in order, decoded ahead on threads: PIL lets go of the interpreter while it works.
+    """Pictures as in evaluation, in order, read ahead as `read_apart` does.
 
     Args:
         examples: The table.
         spec: What the network wants to see.
         batch_size: Rows at a time.
-        threads: How many decode; one a processor if None.
+        readers: How many read; one a processor if None.
         indices: Which rows, in which order; all if None.
-        also: Is given each row and its picture as decoded, before the transform, on the thread that reads it.
+        also: Looks at each picture as decoded, before the transform.
 
     Yields:
         The n rows that were read (int64), their pictures (n, C, H, W), channels last in memory, uint8 in 0..255 or
@@ -66,21 +66,23 @@ def stream(
     rows = [int(row) for row in (range(len(examples)) if indices is None else indices)]
     transform = eval_transform(spec)
 
-    def load(row: int) -> np.ndarray | str:
-        try:
-            picture = read(pictures[row])
-            if also is not None:
-                also(row, picture)
-            return transform(picture)
-        except UnreadableError as error:
-            return str(error)
+    def load(row: int) -> tuple[np.ndarray, Any]:
+        picture = read_image(pictures[row], in_chans=spec.in_chans)
+        return transform(picture), also.see(row, picture) if also is not None else None
 
-    with watched(functools.partial(read_image, in_chans=spec.in_chans)) as read:
-        loaded = read_ahead(load, rows, threads or cpu_count(), ahead=max(16, 2 * batch_size))
+    here = not any(isinstance(pictures[row], str) for row in rows)
+    loaded = read_apart(load, rows, readers or cpu_count(), ahead=max(16, 2 * batch_size), here=here)
+    with contextlib.closing(loaded):  # whoever stops early waits for nobody
         for start in range(0, len(rows), batch_size):
-            results = {row: next(loaded) for row in rows[start : start + batch_size]}
-            whole = {row: result for row, result in results.items() if not isinstance(result, str)}
-            errors = {row: result for row, result in results.items() if isinstance(result, str)}
+            whole, errors = {}, {}
+            for row in rows[start : start + batch_size]:
+                result = next(loaded)
+                if isinstance(result, UnreadableError):
+                    errors[row] = str(result)
+                    continue
+                whole[row], seen = result
+                if also is not None:
+                    also.note(row, seen)
             empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)
             yield np.array(list(whole), np.int64), stack(list(whole.values())) if whole else empty, errors
 

@@ -98,7 +98,7 @@ class Looks:
         examples: Examples,
         *,
         in_chans: int = 3,
-        threads: int = 4,
+        readers: int = 4,
         progress: Callable[[int], None] | None = None,
         cache: Path | None = None,
     ) -> Looks:
@@ -107,11 +107,11 @@ class Looks:
         Args:
             examples: The table.
             in_chans: As for `read_image`.
-            threads: How many pictures are read at once.
+            readers: How many pictures are read at once.
             progress: Is told of each picture done.
             cache: The folder of the cache; by default `$FINETUNE_CACHE`, else `~/.cache/finetune`.
         """
-        return Onlooker(examples, in_chans=in_chans, cache=cache).looks(threads=threads, progress=progress)
+        return Onlooker(examples, in_chans=in_chans, cache=cache).looks(readers=readers, progress=progress)
 
     def __len__(self) -> int:
         return len(self.hash)
@@ -219,12 +219,17 @@ class Onlooker:
         self._known = self._kept.fill(self._records, self._stamps)
         self._new: set[int] = set()
 
-    def __call__(self, row: int, picture: np.ndarray) -> None:
-        """Takes down the facts of a picture as it was decoded, (H, W, C); may be called from several threads."""
-        if row not in self._known and row not in self._new:
-            look = look_at(picture)
-            record = [np.frombuffer(look.digest, np.uint8), *(getattr(look, name) for name in FACTS[1:])]
-            self._records[row] = tuple(record)
+    def see(self, row: int, picture: np.ndarray) -> tuple[Any, ...] | None:
+        """The facts of a picture as it was decoded, (H, W, C), as a record; None where they are known."""
+        if row in self._known or row in self._new:
+            return None
+        look = look_at(picture)
+        return np.frombuffer(look.digest, np.uint8), *(getattr(look, name) for name in FACTS[1:])
+
+    def note(self, row: int, seen: Any) -> None:
+        """Takes such a record down."""
+        if seen is not None:
+            self._records[row] = seen
             self._new.add(row)
 
     def taken(self) -> dict[int, Any]:
@@ -234,32 +239,27 @@ class Onlooker:
     def take(self, taken: Mapping[int, Any]) -> None:
         """Takes over what another one saw of the same table in its process."""
         for row, record in taken.items():
-            self._records[row] = record
-            self._new.add(row)
+            self.note(row, record)
 
     def looks(
         self,
         *,
         errors: Mapping[int, str] | None = None,
-        threads: int = 4,
+        readers: int = 4,
         progress: Callable[[int], None] | None = None,
     ) -> Looks:
         """The looks of all pictures; reads those that were not seen.
 
         Args:
             errors: The rows of which the pass has found that they cannot be read, and why.
-            threads: How many pictures are read at once.
+            readers: How many pictures are read at once.
             progress: Is told of each picture done.
         """
         unread = dict(errors or {})
         missing = [r for r in range(len(self._examples)) if r not in self._known | self._new and r not in unread]
         if progress is not None and len(missing) < len(self._examples):
             progress(len(self._examples) - len(missing))
-        found = scan(
-            self._examples.take(missing), self._in_chans, threads, progress=progress,
-            also=lambda row, picture: self(missing[row], picture),
-        )  # fmt: skip
-        unread |= {missing[row]: reason for row, reason in found.items()}
+        unread |= scan(self._examples, self._in_chans, readers, indices=missing, progress=progress, also=self)
         if self._new:
             with contextlib.suppress(OSError):  # a cache that cannot be written costs time later, and nothing now
                 self._kept.add(self._records, self._stamps, self._new)
@@ -278,7 +278,7 @@ def scan_by(
         examples: All examples.
         in_chans: As for `read_image`.
         progress: Is told what this process has read.
-        also: Is given each row and its picture; what it sees in others is handed to ours.
+        also: Looks at each picture; what it sees in others is handed to ours.
 
     Returns:
         The reason for each row that cannot be read.
@@ -303,9 +303,5 @@ class _Reading:
         self, share: Share, device: torch.device, progress: Callable[[int], None] | None
     ) -> tuple[dict[int, str], dict[int, Any]]:
         span, also = share.span(len(self.examples), 1), self.also
-        found = scan(
-            self.examples.take(list(span)), self.in_chans, progress=progress,
-            also=None if also is None else lambda row, picture: also(span[row], picture),
-        )  # fmt: skip
-        errors = {span[row]: why for row, why in found.items()}
+        errors = scan(self.examples, self.in_chans, indices=span, progress=progress, also=also)
         return errors, also.taken() if also is not None and share.rank else {}

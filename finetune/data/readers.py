@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, FinetuneError, UnreadableError, listing
 from .addresses import is_remote, parse_address, printable
+from .ahead import read_apart
 from .arrays import NPY, TIFF, check_bytes, is_deep, read_deep, read_npy, tiff_size
 from .decode import decode_jpeg
 from .dicom import is_dicom, read_dicom
 from .examples import Examples
-from .fatal import watched
 from .hdf import HDF, read_frame
 from .pixels import check_claims, fit, from_pil, scaled, turn, turned, without_alpha
 from .remote import fetch
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Named one by one (MPO comes under JPEG): PIL would hand an EPS file to Ghostscript, whatever its extension says.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -163,59 +157,54 @@ def _quickly(image: Image.Image, shrink_to: int | None) -> np.ndarray | None:
     return decode_jpeg(image, shrink_to) if upright else None
 
 
-def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 64) -> Iterator[R]:
-    """Like `map`, on several threads, a bounded number of items ahead of whoever takes the results."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # whoever stops early must not wait for what nobody will take
-            for future in waiting:
-                future.cancel()
+class Also(Protocol):
+    """Looks at each picture of a pass: where it is read, which may be another process, and then here."""
+
+    def see(self, row: int, picture: np.ndarray) -> Any:
+        """What is to be known of a picture as it was decoded, (H, W, C); a value that pickles."""
+
+    def note(self, row: int, seen: Any) -> None:
+        """Takes it down, in the process of the pass."""
 
 
 def scan(
     examples: Examples,
     in_chans: int = 3,
-    threads: int = 4,
+    readers: int = 4,
     *,
+    indices: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
-    also: Callable[[int, np.ndarray], None] | None = None,
+    also: Also | None = None,
 ) -> dict[int, str]:
-    """Reads every picture whole.
+    """Reads every picture whole, as `read_apart` does.
 
     Args:
-        examples: All examples.
+        examples: The table.
         in_chans: As for `read_image`.
-        threads: How many pictures are read at once.
+        readers: How many pictures are read at once.
+        indices: Which rows; all if None.
         progress: Is told of each picture done: 1, each time.
-        also: Is given each row and its picture, on the thread that reads it.
+        also: Looks at each.
 
     Returns:
         The reason for each row that cannot be read.
     """
+    pictures = examples.pictures()
+    rows = list(range(len(examples)) if indices is None else indices)
 
-    def reason(item: tuple[int, Any]) -> str | None:
-        try:
-            picture = read(item[1])
-        except UnreadableError as error:
-            return str(error)
-        if also is not None:
-            also(item[0], picture)
-        return None
+    def look(row: int) -> Any:
+        picture = read_image(pictures[row], in_chans=in_chans)
+        return also.see(row, picture) if also is not None else None
 
     errors: dict[int, str] = {}
-    with watched(functools.partial(read_image, in_chans=in_chans)) as read:
-        for row, why in enumerate(read_ahead(reason, enumerate(examples.pictures()), threads)):
-            if why is not None:
-                errors[row] = why
-            if progress is not None:
-                progress(1)
+    seen = read_apart(look, rows, readers, here=not any(isinstance(pictures[row], str) for row in rows))
+    for row, found in zip(rows, seen, strict=True):
+        if isinstance(found, UnreadableError):
+            errors[row] = str(found)
+        elif also is not None:
+            also.note(row, found)
+        if progress is not None:
+            progress(1)
     return errors
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import DataError, UnreadableError
 from ..types import Batch
+from .ahead import how_it_ended
 from .samplers import Place
 
 DIED = re.compile(r"DataLoader worker \(pid")
@@ -217,8 +218,7 @@ def _ended_at(pictures: Any, places: Sequence[Place]) -> tuple[int, str] | None:
     process.join()
     if at == len(places):
         return None
-    code = process.exitcode or 0
-    return at, signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return at, how_it_ended(process.exitcode)
 
 
 def _read_each(pictures: Any, places: Sequence[Place], told: Connection) -> None:

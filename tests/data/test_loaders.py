@@ -60,7 +60,7 @@ def test_a_picture_is_mirrored_exactly_where_its_target_is_negated(engine):
 
 def test_a_stream_keeps_order_and_gives_reasons(examples, tmp_path):
     (tmp_path / "cat/3.jpg").write_text("no picture")
-    chunks = list(stream(examples, SPEC, batch_size=5, threads=3))
+    chunks = list(stream(examples, SPEC, batch_size=5, readers=3))
     assert [len(rows) + len(errors) for rows, _, errors in chunks] == [5, 5, 5, 1]
     assert np.concatenate([rows for rows, _, _ in chunks]).tolist() == [row for row in range(16) if row != 3]
     assert chunks[0][1].shape == (4, 3, 16, 16) and chunks[0][1].dtype == torch.uint8
@@ -79,8 +79,8 @@ def test_a_stream_follows_the_rows_asked_for(examples):
     assert rows.tolist() == [5, 2] and torch.equal(pictures, whole[[5, 2]])
 
 
-def test_a_stream_does_not_depend_on_threads(examples):
-    one, four = (torch.cat([chunk[1] for chunk in stream(examples, SPEC, threads=n)]) for n in (1, 4))
+def test_a_stream_does_not_depend_on_how_many_read(examples):
+    one, four = (torch.cat([chunk[1] for chunk in stream(examples, SPEC, readers=n)]) for n in (1, 4))
     assert torch.equal(one, four)
 
 

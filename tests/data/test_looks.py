@@ -108,13 +108,12 @@ def test_known_looks_are_neither_read_nor_computed_again(examples, tmp_path, mon
     assert same(fresh.take([4, 1]), Looks.of(examples.take([4, 1]), cache=tmp_path))
 
 
-def test_a_changed_picture_is_looked_at_anew_and_the_others_are_not(examples, tmp_path, monkeypatch):
+def test_a_changed_picture_is_looked_at_anew_and_the_others_are_not(examples, tmp_path):
     before = Looks.of(examples, cache=tmp_path)
     save(Path(examples.table["source"][2]), size=(50, 50), seed=99)
-    looked = []
-    monkeypatch.setattr(room, "look_at", lambda picture: looked.append(1) or look_at(picture))
-    after = Looks.of(examples, cache=tmp_path)
-    assert len(looked) == 1
+    onlooker = Onlooker(examples, cache=tmp_path)
+    after = onlooker.looks()
+    assert list(onlooker.taken()) == [2]
     assert [a == b for a, b in zip(before.hash, after.hash, strict=True)] == [row != 2 for row in range(6)]
 
 
@@ -166,7 +165,7 @@ def test_rows_that_cannot_be_read_carry_their_reason(examples, tmp_path):
 def test_reasons_that_a_pass_has_found_are_not_sought_again(examples, tmp_path, monkeypatch):
     onlooker = Onlooker(examples, cache=tmp_path)
     for row in (0, 1, 2, 3, 5):
-        onlooker(row, noise((5, 5, 3), row))
+        onlooker.note(row, onlooker.see(row, noise((5, 5, 3), row)))
     monkeypatch.setattr("finetune.data.readers.read_image", lambda *a, **k: pytest.fail("read"))
     assert onlooker.looks(errors={4: "it is empty"}).errors == {4: "it is empty"}
 

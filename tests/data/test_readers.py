@@ -1,5 +1,4 @@
 import io
-import threading
 import time
 import zlib
 
@@ -12,7 +11,7 @@ from PIL import Image, ImageOps
 
 from finetune.data.examples import read_examples
 from finetune.data.options import Data
-from finetune.data.readers import read_ahead, read_image, scan, without_unreadable
+from finetune.data.readers import read_image, scan, without_unreadable
 from finetune.errors import DataError, UnreadableError
 
 from .pictures import save, tree
@@ -273,32 +272,6 @@ def test_a_bomb_is_refused_by_its_header():
     with pytest.raises(UnreadableError, match="too many pixels"):
         read_image(bytes(bomb))
     assert time.perf_counter() - start < 1
-
-
-def test_reading_ahead_keeps_order_and_bounds():
-    running, most, lock = 0, 0, threading.Lock()
-    taken = 0
-
-    def work(item):
-        nonlocal running, most
-        with lock:
-            running = item - taken
-            most = max(most, running)
-        return item * item
-
-    results = []
-    for result in read_ahead(work, range(200), threads=4, ahead=10):
-        taken += 1
-        results.append(result)
-    assert results == [n * n for n in range(200)] and most <= 12
-
-
-def test_reading_ahead_stops_when_nobody_listens():
-    done = []
-    results = read_ahead(done.append, range(10_000), threads=2, ahead=8)
-    next(results)
-    results.close()
-    assert len(done) < 50
 
 
 def test_scanning_names_every_unreadable_row_and_skipping_leaves_the_rest(tmp_path):
