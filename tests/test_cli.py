@@ -355,7 +355,9 @@ def test_the_command_runs_as_a_module_and_as_a_script(probed, textures, tmp_path
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes break otherwise elsewhere")
-@pytest.mark.parametrize("command", [pytest.param("backbones", marks=pytest.mark.thorough), "predict", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["predict", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("backbones", "evaluate"))]
+)
 def test_whoever_reads_may_stop_reading(probed, textures, command):
     words = {"backbones": [], "predict": [str(probed.folder), str(textures)]}
     words["evaluate"] = words["predict"]

@@ -87,6 +87,7 @@ def test_classes_may_be_called_anything(pictures, names):
     assert (clf.predict(paths) == given).mean() > 0.5  # `score` takes no fractions for classes
 
 
+@pytest.mark.thorough
 def test_probabilities_of_more_than_ten_classes_are_in_the_order_of_the_classes():
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(12), 6)
@@ -127,6 +128,7 @@ def test_a_misspelt_parameter_of_a_grid_stops_the_search(pictures):
         search.fit(np.array(pictures[0]), pictures[1])
 
 
+@pytest.mark.thorough
 def test_a_grid_search_goes_over_words_of_fit(pictures):
     paths, y = pictures
     clf = ft.ImageClassifier("finetune/lenet5", **QUICK, batch_size=12, workers=0)
@@ -177,6 +179,7 @@ def test_its_probabilities_can_be_calibrated(pictures, method):
     assert (calibrated.predict(paths) == y).mean() > 0.5
 
 
+@pytest.mark.thorough
 def test_decisions_order_pictures_as_probabilities_do(pictures):
     paths, y = pictures
     for kinds in (("checks", "rings"), ("checks", "rings", "stripes")):
@@ -288,6 +291,7 @@ def test_folds_are_fitted_in_other_processes(pictures):
     assert all(len(fold.predict(paths[:2])) == 2 for fold in found["estimator"])
 
 
+@pytest.mark.thorough
 def test_an_average_of_folds_travels_too(pictures):
     clf = ft.ImageClassifier("finetune/lenet5", **QUICK, folds=2).fit(*pictures)
     back = pickle.loads(pickle.dumps(clf))

@@ -71,7 +71,10 @@ def test_dir_lists_the_public_names():
     assert set(ft.__all__) <= set(dir(ft))
 
 
-@pytest.mark.parametrize("first", ["finetune.cli", "finetune.fit", "finetune.evaluate"])
+@pytest.mark.parametrize(
+    "first",
+    ["finetune.fit", *(pytest.param(f"finetune.{name}", marks=pytest.mark.thorough) for name in ("cli", "evaluate"))],
+)
 def test_functions_stay_functions_whichever_file_is_imported_first(first):
     code = (
         f"import {first}, finetune\n"

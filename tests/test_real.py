@@ -15,7 +15,7 @@ def fit(shared_data, shared_weights, name, tmp_path, **words):
 
 
 def test_a_probe_tells_ants_from_bees(shared_data, shared_weights, tmp_path):
-    model = fit(shared_data, shared_weights, "hymenoptera", tmp_path, copies="find")
+    model = fit(shared_data, shared_weights, "hymenoptera", tmp_path)
     assert model.metrics["validation"]["accuracy"]["value"] >= 0.94
     assert model.metrics["validation"]["accuracy"]["n"] == 153
 

@@ -93,7 +93,12 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+SELDOM = ("timm mlp", "five channels", "class weights", "balanced")
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=pytest.mark.thorough) if name in SELDOM else name for name in VARIANTS]
+)
 def test_a_model_comes_back_with_every_bit_and_every_word(tmp_path, variant):
     words = VARIANTS[variant]
     channels = words.get("in_chans", 3)
@@ -143,6 +148,7 @@ def test_a_saved_model_is_a_backbone_for_the_next_fit(of_timm, tmp_path):
         assert all(torch.equal(before[name], after[name]) for name in before), "a probe moves nothing of it"
 
 
+@pytest.mark.thorough
 def test_the_arguments_of_a_saved_backbone_are_kept_by_a_model_made_from_it(tmp_path):
     backbone, args = "timm/mobilenetv3_small_050", {"pad_type": "same"}
     first = fitted(tmp_path / "first", backbone=backbone, backbone_arg=args)

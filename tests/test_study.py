@@ -75,6 +75,7 @@ def test_a_study_that_fails_leaves_nothing_and_brings_back_what_was_there(textur
     assert not (tmp_path / "t").exists()
 
 
+@pytest.mark.thorough
 def test_what_was_measured_on_generated_data_says_so(tmp_path):
     source = class_folders(tmp_path / "drawn")
     mark(source, "x")

@@ -255,7 +255,9 @@ IMBALANCE = {
 }
 
 
-@pytest.mark.parametrize("name", IMBALANCE)
+@pytest.mark.parametrize(
+    "name", [name if name == "asymmetric" else pytest.param(name, marks=pytest.mark.thorough) for name in IMBALANCE]
+)
 def test_losses_samplers_and_mixing_work_from_fit_to_disk_and_are_told(world, tmp_path, capsys, name):
     case, words = CASES[IMBALANCE[name][0]], IMBALANCE[name][1]
     examples, of_case = of_csv(world, case, tmp_path)

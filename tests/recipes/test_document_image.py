@@ -11,7 +11,7 @@ from tests.made import QUICK_WORDS
 
 def test_pages_that_are_not_sure_enough_are_left_to_a_person(tmp_path, capsys):
     out = tmp_path / "run"
-    words = ["--sample", "--least-precision", "0.9", *QUICK_WORDS, "--out", str(out)]
+    words = ["--sample", "--least-precision", "0.9", *QUICK_WORDS, "--copies", "exact", "--out", str(out)]
     assert cli.call(["run", "document_image", *words]) == 0
     assert "any:precision>=0.9, answered from" in capsys.readouterr().out
     told = json.loads((out / "metrics.json").read_text())["answered"]["test"]
@@ -28,7 +28,7 @@ def test_pages_that_are_not_sure_enough_are_left_to_a_person(tmp_path, capsys):
 
 
 def test_what_few_pages_cannot_show_is_said(tmp_path, capsys):
-    words = ["--sample", *QUICK_WORDS, "--out", str(tmp_path / "run")]
+    words = ["--sample", *QUICK_WORDS, "--copies", "exact", "--out", str(tmp_path / "run")]
     assert cli.call(["run", "document_image", *words]) == 0
     shown = capsys.readouterr().out
     assert "A precision of 0.99 is not to be shown by the surest of 18 held-out answers" in shown

@@ -17,6 +17,7 @@ from tests.made import QUICK_WORDS
 RECIPES = shipped()
 TREES = {recipe.name: ast.parse(recipe.file.read_text(encoding="utf-8")) for recipe in RECIPES}
 # The words that make a run of a recipe one of seconds, where those of a probe on a tiny net do not.
+_QUICKLY = ["--copies", "exact"]  # pictures that are drawn by a few lines look much alike
 _ON_CPU = ["--accelerator", "cpu", "--workers", "0"]
 _TINY_VGG = ["--backbone", "torchvision/squeezenet1_0", "--weights", "none", "--size", "64"]
 QUICK: dict[str, list[str]] = {
@@ -27,7 +28,7 @@ QUICK: dict[str, list[str]] = {
     "kernels": [],
     "visual_similarity": ["--backbone", "finetune/lenet5", "--weights", "none", "--queries", "2"],
     "learning_rules": [],
-    **{name: ["--epochs", "1", *_ON_CPU] for name in ("mnist_mlp", "lenet5", "elastic_mnist")},
+    **{name: ["--epochs", "1", *_QUICKLY, *_ON_CPU] for name in ("mnist_mlp", "lenet5", "elastic_mnist")},
     "visualize": [*_TINY_VGG, "--layers", "features.3", "--channels", "2", "--window", "24"],
     "style_image": [*_TINY_VGG, "--painted-steps", "3"],
     "style_fast": [*_TINY_VGG, "--steps", "3", "--crop-size", "48", "--width", "4", *_ON_CPU],
@@ -95,7 +96,7 @@ def test_no_recipe_trains_by_itself(recipe):
 def test_it_runs_from_the_command_line_on_data_it_makes(recipe, tmp_path, capsys):
     out, function = tmp_path / "run", recipe.function()
     has_source = "source" in inspect.signature(function).parameters
-    words = QUICK.get(recipe.name, QUICK_WORDS)
+    words = QUICK.get(recipe.name, [*QUICK_WORDS, *_QUICKLY])
     sample = ["--sample"] if hasattr(recipe.load(), "sample") else []
     assert sample or not has_source
     assert cli.call(["run", recipe.name, *sample, *words, "--out", str(out)]) == 0

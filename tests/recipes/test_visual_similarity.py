@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from PIL import Image
 
 import finetune as ft
@@ -31,6 +32,7 @@ def test_a_picture_of_ones_own_is_asked_about(tmp_path):
     assert [one["query"] for one in told] == [str(query)] and len(told[0]["neighbours"]) == 8
 
 
+@pytest.mark.thorough
 def test_on_ants_and_bees_features_find_the_same_kind_far_more_often_than_pixels(shared_data, shared_weights, tmp_path):
     words = ["--backbone", "torchvision/mobilenet_v2", "--weights", str(shared_weights / MOBILENET), "--mean", "0.5"]
     source = str(shared_data / "hymenoptera" / "val")

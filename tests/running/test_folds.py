@@ -134,6 +134,7 @@ def test_several_networks_as_one_answer_with_the_mean_answer(name, options):
     assert np.ptp(each, axis=0).max() > 1e-3, "members that agree would show nothing"
 
 
+@pytest.mark.thorough
 def test_numbers_and_labels_are_folded_too(few, tmp_path):
     files = sorted(few.glob("*/*.png"))
     numbers = pd.DataFrame({"path": [str(f) for f in files], "y": [float(int(f.stem) % 4) / 2 for f in files]})
@@ -179,6 +180,7 @@ def test_groups_stay_together_and_what_cannot_be_read_is_left_out(tmp_path, caps
     assert len(groups) == 6 and (groups == 1).all()
 
 
+@pytest.mark.thorough
 def test_folds_of_a_method_with_epochs_are_runs_of_it(few, tmp_path):
     words = {**QUICK, "method": "lp-ft", "epochs": 1, "batch_size": 4}
     model = ft.fit(few, **words, folds=2, out=tmp_path / "run")
@@ -237,7 +239,9 @@ def test_an_earlier_run_in_folds_is_replaced_only_when_asked_and_is_back_after_a
     assert call([*words, "--overwrite"]) == 2 and contents(out) == before
 
 
-@pytest.mark.parametrize("what", ["", "fold-2"], ids=["all folds", "one fold"])
+@pytest.mark.parametrize(
+    "what", [pytest.param("", marks=pytest.mark.thorough, id="all folds"), pytest.param("fold-2", id="one fold")]
+)
 def test_a_run_in_folds_and_each_of_its_folds_repeat_from_their_recipes(folded, textures, tmp_path, what):
     out = tmp_path / "again"
     assert call(["fit", "--recipe", str(folded.folder / what), "--seed", "7", "--out", str(out)]) == 0
@@ -259,7 +263,9 @@ def torn(tmp_path):
     return [*words, "--folds", "2"], words
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["folds", "one run"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(0, marks=pytest.mark.thorough, id="folds"), pytest.param(1, id="one run")]
+)
 def test_leaks_are_refused_a_line_each_or_said_first_of_all(torn, number, tmp_path, capsys):
     words = torn[number]
     assert call(words) == 2

@@ -37,6 +37,7 @@ def test_a_rate_that_was_looked_for_is_in_the_recipe_the_report_and_the_next_run
     ft.fit(textures, **WORDS, out=first.folder, overwrite=True)
 
 
+@pytest.mark.thorough
 def test_steps_that_a_clock_decided_are_repeated_without_it(tmp_path, textures):
     words = {name: value for name, value in WORDS.items() if name != "epochs"}
     first = ft.fit(textures, **words, time="9s", out=tmp_path / "first")

@@ -297,6 +297,7 @@ def test_small_classes_are_put_together_measured_and_compared(pictures, run, tmp
     assert (again / "predictions.csv").read_bytes() == (out / "predictions.csv").read_bytes()
 
 
+@pytest.mark.thorough
 def test_each_level_has_sets_of_its_own_and_the_last_has_those_of_the_classes(pictures, tmp_path):
     folder, tree = pictures
     model = ft.fit(folder, **QUICK, taxonomy=str(tree), coverage=0.6, validation=0.4, out=tmp_path / "run")

@@ -93,6 +93,7 @@ def test_the_clock_ends_a_phase_whose_estimate_was_off_and_keeps_its_weights(tmp
     assert outcome.chosen.score is not None and any("the clock ended the phase after" in line for line in said)
 
 
+@pytest.mark.thorough
 def test_a_run_of_what_was_recorded_measures_nothing_and_is_the_same(tmp_path, textures, monkeypatch):
     network = tiny()
     what, task = lesson(textures, network)

@@ -155,6 +155,7 @@ def test_labels_are_fitted_under_every_loss_of_theirs():
         assert task.measure(task.answer(torch.from_numpy(fitted.held_out)), y)["auroc"] > 0.9, loss
 
 
+@pytest.mark.thorough
 def test_two_layers_survive_the_search_for_a_penalty():
     # From the strongest penalty down, both layers went to 0 and stayed there: every penalty gave the same dead head.
     rng = np.random.default_rng(0)
@@ -194,7 +195,7 @@ def test_a_head_on_computed_features_is_that_of_features_computed_anew(tmp_path)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, 4))])
-@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("kind", ["linear", pytest.param("mlp", marks=pytest.mark.thorough)])
 def test_penalties_that_are_not_looked_at_would_not_have_been_chosen(kind, seed, monkeypatch):
     x, y = blobs(60, seed=seed)
     x[:, 2:] += np.random.default_rng(seed).normal(0, 3, (60, 3))

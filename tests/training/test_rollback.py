@@ -64,6 +64,7 @@ def test_it_goes_back_to_the_last_checkpoint_and_on_at_half_the_rate(tmp_path, t
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.thorough
 def test_without_a_checkpoint_it_goes_back_to_the_start_of_the_phase(tmp_path, textures):
     poison = Poison(5)
     fit(textures, tmp_path / "run", poison, on_nan="rollback", checkpoint_every="1h")

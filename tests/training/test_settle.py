@@ -39,6 +39,7 @@ def test_weights_between_lie_on_the_line_and_its_ends_are_exact(values, share):
     assert all(torch.equal(between(safe, moved, 1.0)[n], moved[n]) for n in safe)
 
 
+@pytest.mark.thorough
 @settings(max_examples=30)
 @given(st.integers(10, 60), st.integers(0, 10**6), st.sampled_from(TASK.metrics))
 def test_what_is_settled_on_is_never_worse_than_the_probe_on_folds_that_did_not_choose_it(n, seed, metric):

@@ -125,6 +125,7 @@ class StopAt(L.Callback):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.thorough
 def test_a_stop_keeps_the_best_until_then(tmp_path, textures):
     phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=3, lr=0.01))
     for twice in (False, True):
