@@ -15,13 +15,13 @@ import argparse
 import contextlib
 import io
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from clock import processor_seconds
 from PIL import Image, ImageEnhance, ImageOps
 
 import finetune as ft
@@ -126,15 +126,15 @@ def pairs_of(files: list[Path], network: Network) -> tuple[list[Pair], dict[str,
     """The confirmed pairs, and the processor seconds of each step."""
     examples = read_examples(Data(source=([str(file) for file in files], [str(n % 2) for n in range(len(files))])))
     onlooker = Onlooker(examples)
-    begin = time.process_time()
+    begin = processor_seconds()
     known = features(network, examples, also=onlooker)
-    seen = time.process_time()
+    seen = processor_seconds()
     looks = onlooker.looks(errors=known.errors)
     values = np.zeros((len(examples), known.values.shape[1]), np.float32)
     values[known.rows] = known.values
-    ready = time.process_time()
+    ready = processor_seconds()
     pairs = find_copies(examples, looks, features=values, threads=2)
-    return pairs, {"features and looks": seen - begin, "copies": time.process_time() - ready}
+    return pairs, {"features and looks": seen - begin, "copies": processor_seconds() - ready}
 
 
 def readable(files: Iterable[Path]) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import peers
 import torch
+from clock import processor_seconds
 from torch import nn
 
 SIDE, RATE = 224, 0.01
@@ -34,7 +35,7 @@ class Laps:
 
     def end(self, **more: float) -> None:
         """Ends an epoch and its turn."""
-        cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
+        cpu, wall = processor_seconds() - self._cpu, time.perf_counter() - self._wall
         self._say({"cpu": cpu, "wall": wall, "pictures": self._pictures, **more})
 
     def give_up(self, why: str) -> None:
@@ -49,7 +50,7 @@ class Laps:
         if not sys.stdin.readline():
             os._exit(0)  # nobody is waiting any more
         self._pictures = 0
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        self._cpu, self._wall = processor_seconds(), time.perf_counter()
 
 
 def plain_network(options: Any, laps: Laps) -> nn.Module:

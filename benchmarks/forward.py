@@ -22,12 +22,12 @@ import argparse
 import contextlib
 import copy
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from clock import processor_seconds
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.mkldnn import to_mkldnn
@@ -43,9 +43,9 @@ Work = Callable[[], Any]
 
 
 def cpu_seconds(work: Work) -> float:
-    start = time.process_time()
+    start = processor_seconds()
     work()
-    return time.process_time() - start
+    return processor_seconds() - start
 
 
 def in_turn(works: dict[str, Work], rounds: int) -> dict[str, float]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import processor_seconds
 from torch import nn
 
 import finetune as ft
@@ -47,9 +47,9 @@ Parts = dict[str, float]
 
 
 def clock(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.process_time()
+    start = processor_seconds()
     result = work()
-    return time.process_time() - start, result
+    return processor_seconds() - start, result
 
 
 def sgemm() -> float:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import torch
+from clock import processor_seconds
 
 import finetune as ft
 from finetune.models import adapters
@@ -47,11 +47,11 @@ def main() -> None:
         seconds: dict[str, list[float]] = {way: [] for way in networks}
         for number in range(options.rounds + 1):
             for way, network in networks.items():
-                start = time.process_time()
+                start = processor_seconds()
                 network(pictures).square().mean().backward()
                 network.zero_grad()
                 if number:  # the first round warms up
-                    seconds[way].append(time.process_time() - start)
+                    seconds[way].append(processor_seconds() - start)
         medians = {way: statistics.median(values) for way, values in seconds.items()}
         ratios = ", ".join(
             f"{way} {median:.3f} s ({median / medians['full']:.2f} x full)" for way, median in medians.items()

@@ -17,11 +17,11 @@ import importlib
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from clock import processor_seconds
 
 from finetune.data.examples import read_examples
 from finetune.data.labels import Labels
@@ -53,9 +53,9 @@ def measure(table: Path, *, fit: bool) -> None:
     program, seconds = peak_bytes("cpu"), []
 
     def timed(what):
-        began = time.process_time()
+        began = processor_seconds()
         found = what()
-        seconds.append(time.process_time() - began)
+        seconds.append(processor_seconds() - began)
         return found
 
     words = {"source": str(table), "image": "image", "target": "target"}

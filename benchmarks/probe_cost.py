@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import processor_seconds
 
 import finetune as ft
 from finetune.data.examples import read_examples
@@ -31,9 +32,9 @@ from finetune.features import features
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
     """Wall and processor seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), processor_seconds()
     work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.perf_counter() - wall, processor_seconds() - cpu
 
 
 def main() -> None:
@@ -48,7 +49,8 @@ def main() -> None:
 
     examples = read_examples(Data(source=options.folder))
     network = ft.Backbone(options.backbone, weights=options.weights).build(2).eval()
-    decoded = torch.cat([inputs for _, inputs, _ in stream(examples, network.spec)])
+    # As `torch.stack` lays pictures out; ours come channels last, in which most networks are faster.
+    decoded = torch.cat([inputs for _, inputs, _ in stream(examples, network.spec)]).contiguous()
 
     def plain() -> None:
         with torch.no_grad():

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import peers
 import torch
+from clock import processor_seconds
 from PIL import Image
 from quality_sets import Parts, Row, parts, root
 from torch import nn
@@ -261,11 +262,11 @@ def main() -> None:
     torch.manual_seed(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FINETUNE_CACHE"] = str(Path(folder) / "cache")  # nothing is known from an earlier run
-        clocks = [(time.process_time(), time.perf_counter())]
+        clocks = [(processor_seconds(), time.perf_counter())]
         predict = trained(options.method, known, options.seed, options.epochs, folder)
-        clocks.append((time.process_time(), time.perf_counter()))
+        clocks.append((processor_seconds(), time.perf_counter()))
         found = predict([row.path for row in known.test])
-        clocks.append((time.process_time(), time.perf_counter()))
+        clocks.append((processor_seconds(), time.perf_counter()))
     if found.shape != (len(known.test), len(known.classes)) or not np.isfinite(found).all():
         raise SystemExit(f"{options.method} answered {found.shape}, or numbers that are not finite.")
     (cpu, wall), (cpu_predict, wall_predict) = np.diff(clocks, axis=0).round(2).tolist()

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import processor_seconds
 from PIL import Image
 
 import finetune as ft
@@ -119,12 +120,12 @@ def fastai_loop(folder: Path) -> Loop | None:
 
 def timed(loop: Loop) -> tuple[float, float]:
     """Pictures a second, by processor and by clock."""
-    cpu, wall, count = time.process_time(), time.perf_counter(), 0
+    cpu, wall, count = processor_seconds(), time.perf_counter(), 0
     for inputs in loop():
         if inputs.dtype != torch.float32 or inputs.shape[1:] != (3, 224, 224):
             raise ValueError(f"{inputs.dtype} {tuple(inputs.shape)}")
         count += len(inputs)
-    return count / (time.process_time() - cpu), count / (time.perf_counter() - wall)
+    return count / (processor_seconds() - cpu), count / (time.perf_counter() - wall)
 
 
 def re_encoded(sources: list[str], root: Path) -> Path:

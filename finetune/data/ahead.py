@@ -125,14 +125,19 @@ class _Reader(Generic[T, R]):
         self._line, there = context.Pipe()
         LINES.add(self._line)
         self._process = context.Process(target=_serve, args=(self._function, there), daemon=True)
-        with warnings.catch_warnings():  # Python 3.12 warns of threads; the child calls decoders, and nobody's locks
-            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-            self._process.start()
+        # A child inherits what is blocked: signals reach a whole group, and the run says when its readers end.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
+        try:
+            with warnings.catch_warnings():  # Python 3.12 warns of threads; the child decodes, and needs nobody's locks
+                warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+                self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         there.close()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.kill()  # no other signal is sure to find its handlers set
+        self._process.kill()  # it blocks milder signals
         self._process.join()
         self._process.close()
         LINES.discard(self._line)
@@ -168,8 +173,6 @@ def _serve(function: Callable[[Any], Any], line: Connection) -> None:
     """Answers until nobody asks any more."""
     for theirs in LINES:  # a line ends for a reader when nobody holds its other end, be it by inheritance
         theirs.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the run says when this one ends
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.disable()  # it ends in one line of the run's, and not in a traceback
     gc.freeze()  # looking through objects that are shared would copy the pages they lie in
     if "torch" in sys.modules:

@@ -125,6 +125,19 @@ def test_a_process_that_was_killed_once_is_no_fault_of_what_it_read(tmp_path):
     assert list(read_apart(work, range(20), 2)) == list(range(20))
 
 
+@forking
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_signals_to_the_whole_group_are_the_runs_and_not_the_readers(number):
+    def work(item):
+        if item % 3 == 0:
+            os.kill(os.getpid(), number)
+        return item
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert list(read_apart(work, range(20), 2)) == list(range(20))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
 class Choosy(Exception):
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
