@@ -139,6 +139,7 @@ def test_a_grid_search_goes_over_words_of_fit(pictures):
     assert (search.predict(paths) == y).mean() > 0.5
 
 
+@pytest.mark.thorough
 def test_groups_reach_scikit_learns_splitters_and_through_routing_our_own_split(pictures, monkeypatch):
     paths, y = pictures
     groups = np.array([f"g{i % 12}" for i in range(len(paths))])

@@ -120,6 +120,7 @@ def test_a_model_comes_back_with_every_bit_and_every_word(tmp_path, variant):
     }
 
 
+@pytest.mark.thorough
 def test_a_model_without_a_place_for_its_head_keeps_it_beside(tmp_path):
     model = fitted(tmp_path / "run", backbone="torchvision/shufflenet_v2_x0_5", head="mlp", hidden=8)
     folder = model.folder / "model"

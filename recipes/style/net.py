@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +221,19 @@ def painted(painter: Painter, photo: Tensor) -> Image.Image:
     """One photograph (1, 3, H, W), painted."""
     with torch.no_grad():
         return Image.fromarray(picture(painter(photo)))
+
+
+def judged(loss: StyleLoss, painter: Painter, photos: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
+    """How far photographs (1, 3, H, W) are from the manner before and after they are painted, and what is still shown.
+
+    Returns:
+        Name to "unpainted" and "style", the style distance before and after, and "content", that from the photograph.
+    """
+    found = {}
+    for name, photo in photos.items():
+        content = loss.content_of(photo)
+        with torch.no_grad():
+            before, after = loss(photo, content), loss(painter(photo), content)
+        found[name] = {"unpainted": float(before["style"]), "style": float(after["style"]),
+                       "content": float(after["content"])}  # fmt: skip
+    return found

@@ -24,7 +24,7 @@ from PIL import Image
 import finetune as ft
 
 from .loss import Listener, StyleLoss, layers_of
-from .net import Lesson, Painter, Progress, batches, load_painter, painted, save_painter
+from .net import Lesson, Painter, Progress, batches, judged, load_painter, painted, save_painter
 from .pixels import files_of, picture, read, style_of
 
 TAKES = ("accelerator", "devices", "strategy", "precision", "workers")
@@ -57,7 +57,7 @@ def style_fast(
         source: The photographs to learn from; with --painter those to paint.
         style: The painting.
         painter: The file of a finished painter, which then only paints.
-        show: Photographs on which progress is shown; by default the first three of the source.
+        show: Photographs to be judged by, the first three of them as it learns; by default three of the source.
         backbone: The network whose layers judge; Johnson's is VGG-16.
         weights: Its weights: "default", "none" or a file.
         mean: What its weights want pictures normalised with, where the file cannot say it.
@@ -77,7 +77,7 @@ def style_fast(
     layers = layers_of(net, content_layers, style_layers)
 
     def compare(studied: ft.Studied) -> dict[str, Any]:
-        photos = {file.name: read(file, size) for file in files_of(show or source, most=None if painter else 3)}
+        photos = {file.name: read(file, size) for file in files_of(show or source, most=None if painter or show else 3)}
         metrics: dict[str, Any] = {"photographs": len(photos)}
         if painter is None:
             made, metrics = _trained(studied, photos)
@@ -96,7 +96,7 @@ def style_fast(
         loss = StyleLoss(listener, layers, painting, style_weight=style_weight, variation_weight=variation_weight)
         lesson = Lesson(Painter(width), loss, lr=lr)
         marks = [0, *(round(steps * share) for share in (0.02, 0.1, 0.3, 1))]
-        progress = Progress(list(photos.values()), marks)
+        progress = Progress(list(photos.values())[:3], marks)
         loader = batches(files_of(source), side=crop_size, batch_size=batch_size, steps=steps, seed=studied.seed,
                          workers=int(studied.words.get("workers") or 0))  # fmt: skip
         machine = {word: studied.words[word] for word in TAKES if word in studied.words}
@@ -108,7 +108,7 @@ def style_fast(
         note = f"{len(files_of(source))} photographs to learn from; judged by {net.name}, weights: {Path(weights).name}"
         ft.draw_sheet(studied.figures / "progress.jpg", progress.rows(), title="A net learns to paint", note=note)
         ft.draw_plots(studied.figures / "loss.png", [lesson.plot()], title="What the net learns")
-        return made, {"steps": len(lesson.curve), **lesson.ends()}
+        return made, {"steps": len(lesson.curve), **lesson.ends(), "shown": judged(loss.cpu(), made, photos)}
 
     return ft.Study(compare=compare, takes=TAKES)
 

@@ -142,6 +142,7 @@ def test_an_unreadable_picture_is_named(examples, tmp_path, workers):
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_a_dataset_travels_to_spawned_workers(examples):
     dataset = PictureDataset(examples, targets(examples), SPEC, policy="light", seed=0)
     before = dataset[(3, 1)]

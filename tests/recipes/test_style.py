@@ -10,7 +10,7 @@ import torch
 from finetune._recipes.style.film import Step, paint_film, steps_given, warping_error
 from finetune._recipes.style.loss import KNOWN, Layers, Listener, StyleLoss, gram, layers_of
 from finetune._recipes.style.motion import Motion, reliable, temporal_loss, warp
-from finetune._recipes.style.net import Crops, Painter, load_painter, save_painter
+from finetune._recipes.style.net import Crops, Painter, judged, load_painter, save_painter
 from finetune._recipes.style.pixels import files_of, paint, read, style_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +147,18 @@ def test_a_painter_begins_by_showing_the_photograph_at_any_size():
         painted = Painter(8)(photo)
         assert painted.shape == photo.shape
         assert (painted - photo).abs().mean() < 0.02
+
+
+def test_a_painter_that_changes_nothing_is_judged_as_the_photographs_are(listener):
+    loss = StyleLoss(listener, LAYERS, texture(2), style_weight=1.0)
+    photos = {name: texture(kind) for kind, name in enumerate("ab")}
+    same = judged(loss, torch.nn.Identity(), photos)
+    assert all(found["style"] == found["unpainted"] > 0 and found["content"] == 0 for found in same.values())
+    style = judged(loss, lambda photo: texture(2), photos)
+    assert all(found["style"] < 1e-6 < found["content"] for found in style.values())
+    assert {name: found["unpainted"] for name, found in style.items()} == {
+        name: found["unpainted"] for name, found in same.items()
+    }
 
 
 def test_a_painter_comes_back_from_its_file(tmp_path):

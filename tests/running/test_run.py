@@ -89,6 +89,7 @@ def test_activations_computed_twice_change_no_weight(tmp_path, textures):
     assert json.loads((twice.folder / "recipe.json").read_text())["recipe"]["plan"]["grad_checkpointing"]
 
 
+@pytest.mark.thorough
 def test_the_probe_is_told_beside_validation_unless_that_was_learned_from_in_the_end(tmp_path, textures):
     words = {**WORDS, "method": "lp-ft", "epochs": 1, "views": 0, "settle": "last"}
     model = ft.fit(textures, **words, out=tmp_path / "run")

@@ -77,6 +77,7 @@ def test_no_trial_sees_the_test_part_and_all_have_the_same_split(textures, tmp_p
     assert found.model.metrics["test"]["accuracy"]["n"] == len(winner["test"])
 
 
+@pytest.mark.thorough
 def test_the_same_search_again_goes_on_as_if_it_had_not_ended(found, textures, tmp_path, parts):
     ft.tune(textures, out=tmp_path / "s", trials=2, space=SPACE, **QUICK)
     assert len(parts) == 3
