@@ -17,7 +17,7 @@ from .ahead import read_apart
 from .examples import Examples
 from .kept import Kept, preparation
 from .policies import ENGINES
-from .readers import Also, read_image
+from .readers import Also, are_sound, note_sound, read_image
 from .samplers import Place, make_sampler
 from .shards import archived
 from .transforms import EvalTransform, TrainTransform, eval_transform, shrink_to, train_transform
@@ -70,7 +70,7 @@ def stream(
         picture = read_image(pictures[row], in_chans=spec.in_chans)
         return transform(picture), also.see(row, picture) if also is not None else None
 
-    here = not any(isinstance(pictures[row], str) for row in rows)
+    here = are_sound(pictures[row] for row in rows)
     loaded = read_apart(load, rows, readers or cpu_count(), ahead=max(16, 2 * batch_size), here=here)
     with contextlib.closing(loaded):  # whoever stops early waits for nobody
         for start in range(0, len(rows), batch_size):
@@ -81,6 +81,7 @@ def stream(
                     errors[row] = str(result)
                     continue
                 whole[row], seen = result
+                note_sound(pictures[row])
                 if also is not None:
                     also.note(row, seen)
             empty = torch.empty((0, spec.in_chans, *spec.size), dtype=torch.uint8)

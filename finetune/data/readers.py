@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -157,6 +157,21 @@ def _quickly(image: Image.Image, shrink_to: int | None) -> np.ndarray | None:
     return decode_jpeg(image, shrink_to) if upright else None
 
 
+_SOUND: set[int] = set()
+"""Hashes of the sources that this process has seen read."""
+
+
+def are_sound(pictures: Iterable[Any]) -> bool:
+    """Whether threads may read these: each was read before without a crash, or lies in memory."""
+    return all(not isinstance(picture, str) or hash(picture) in _SOUND for picture in pictures)
+
+
+def note_sound(picture: Any) -> None:
+    """Notes that a picture was read."""
+    if isinstance(picture, str):
+        _SOUND.add(hash(picture))
+
+
 class Also(Protocol):
     """Looks at each picture of a pass: where it is read, which may be another process, and then here."""
 
@@ -197,12 +212,14 @@ def scan(
         return also.see(row, picture) if also is not None else None
 
     errors: dict[int, str] = {}
-    seen = read_apart(look, rows, readers, here=not any(isinstance(pictures[row], str) for row in rows))
+    seen = read_apart(look, rows, readers, here=are_sound(pictures[row] for row in rows))
     for row, found in zip(rows, seen, strict=True):
         if isinstance(found, UnreadableError):
             errors[row] = str(found)
-        elif also is not None:
-            also.note(row, found)
+        else:
+            note_sound(pictures[row])
+            if also is not None:
+                also.note(row, found)
         if progress is not None:
             progress(1)
     return errors

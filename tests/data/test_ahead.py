@@ -25,6 +25,7 @@ from finetune.types import ImageSpec
 
 from .pictures import tree
 
+SPEC = ImageSpec(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
 forking = pytest.mark.skipif(sys.platform != "linux", reason="reads on threads")
 
 
@@ -221,11 +222,25 @@ def test_a_pass_over_pictures_tells_of_the_one_that_crashes(tmp_path, monkeypatc
     for room in ("readers", "loaders"):
         monkeypatch.setattr(f"finetune.data.{room}.read_image", read_image)
     examples = read_examples(Data(source=str(tmp_path / "pets")))
-    spec = ImageSpec(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
     why = {8: "the process that read it was ended by SIGSEGV."}
-    parts = list(stream(examples, spec, batch_size=5))
+    parts = list(stream(examples, SPEC, batch_size=5))
     assert {row: reason for _, _, errors in parts for row, reason in errors.items()} == why == scan(examples)
     assert [len(rows) for rows, _, _ in parts] == [5, 4, 2]
+
+
+@forking
+def test_pictures_that_were_read_before_are_read_on_threads_from_then_on(tmp_path, monkeypatch):
+    tree(tmp_path / "pets", [f"{name}/{n}.jpg" for name in ("cat", "dog") for n in range(3)])
+    examples, started = read_examples(Data(source=str(tmp_path / "pets"))), []
+    start = ahead._Reader.__enter__
+    monkeypatch.setattr(ahead._Reader, "__enter__", lambda reader: started.append(1) or start(reader))
+    first = [(rows.tolist(), pictures) for rows, pictures, _ in stream(examples, SPEC, batch_size=4)]
+    assert len(started) == 1
+    again = [(rows.tolist(), pictures) for rows, pictures, _ in stream(examples, SPEC, batch_size=4)]
+    assert scan(examples) == {} and len(started) == 1
+    assert all(one[0] == two[0] and one[1].equal(two[1]) for one, two in zip(first, again, strict=True))
+    tree(tmp_path / "pets", ["cat/9.jpg"])
+    assert scan(read_examples(Data(source=str(tmp_path / "pets")))) == {} and len(started) == 2
 
 
 CRASHING = """
