@@ -174,10 +174,15 @@ def fit(source: Path, out: Path, *more: str) -> subprocess.Popen:
     )
 
 
-def ranks_of(run: subprocess.Popen) -> list[int]:
-    """The process itself and all that it has started which still live."""
-    found = subprocess.run(["pgrep", "-s", str(run.pid)], capture_output=True, text=True, check=False)
+def living(run: subprocess.Popen, *words: str) -> list[int]:
+    """The process itself and all that it has started which still live; of those with such a command line."""
+    found = subprocess.run(["pgrep", "-s", str(run.pid), *words], capture_output=True, text=True, check=False)
     return [int(word) for word in found.stdout.split()]
+
+
+def ranks_of(run: subprocess.Popen) -> list[int]:
+    """The ranks that it has started, which are spawned, where readers of pictures are forked."""
+    return living(run, "-f", "spawn_main")
 
 
 def wait_until(run: subprocess.Popen, there) -> None:
@@ -201,9 +206,9 @@ def ended(run: subprocess.Popen) -> str:
 
 def all_gone(run: subprocess.Popen, within: float) -> None:
     end = time.monotonic() + within
-    while time.monotonic() < end and ranks_of(run):
+    while time.monotonic() < end and living(run):
         time.sleep(0.05)
-    assert ranks_of(run) == []
+    assert living(run) == []
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +249,7 @@ def test_ranks_that_are_stopped_leave_a_run_that_can_be_used_and_resumed(tmp_pat
 def test_ranks_that_only_start_end_without_a_word(tmp_path, textures, method, to):
     """What a phase before has found is kept; without one there is nothing yet."""
     run = fit(textures, tmp_path / "run", "--method", method)
-    wait_until(run, lambda: len(ranks_of(run)) > 2)
+    wait_until(run, lambda: ranks_of(run))
     press(run, to)
     told = ended(run)
     if method == "full":
