@@ -7,15 +7,16 @@ import finetune as ft
 
 
 def fit(shared_data, shared_weights, name, tmp_path, **words):
-    # Looking for changed copies costs as much as the features; the first test does it for all.
+    # Looking for changed copies costs as much as the features; the thorough case of the first test does it for all.
     given = {"backbone": "torchvision/mobilenet_v2", "mean": 0.5, "std": 0.5, "method": "probe", "verbose": False,
              "copies": "exact",
              "weights": str(shared_weights / "mobilenet_v2.torchvision.pth"), "accelerator": "cpu"}  # fmt: skip
     return ft.fit(shared_data / name, out=tmp_path / "run", **{**given, **words})
 
 
-def test_a_probe_tells_ants_from_bees(shared_data, shared_weights, tmp_path):
-    model = fit(shared_data, shared_weights, "hymenoptera", tmp_path)
+@pytest.mark.parametrize("copies", ["exact", pytest.param("find", marks=pytest.mark.thorough)])
+def test_a_probe_tells_ants_from_bees(shared_data, shared_weights, tmp_path, copies):
+    model = fit(shared_data, shared_weights, "hymenoptera", tmp_path, copies=copies)
     assert model.metrics["validation"]["accuracy"]["value"] >= 0.94
     assert model.metrics["validation"]["accuracy"]["n"] == 153
 
