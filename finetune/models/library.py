@@ -113,13 +113,13 @@ def adapt_channels(state: dict[str, Tensor], module: nn.Module, layers: Sequence
     The rule is timm's. With the mean over channels as the grey value, a grey picture then gets the answer that it would
     get as a colour picture.
     """
-    from timm.models import adapt_input_conv
-
     state = dict(state)
     for layer in layers:
         name = f"{layer}.weight"
         own = module.get_parameter(name)
         if name in state and state[name].ndim == 4 and state[name].shape[1] == 3 != own.shape[1]:
+            from timm.models import adapt_input_conv  # seconds of import, for those who have such pictures
+
             state[name] = adapt_input_conv(own.shape[1], state[name])
     return state
 

@@ -14,7 +14,6 @@ from .backbones import LIBRARIES, REFUSED, assemble, construct, library
 from .library import CROPS_OF_TIMM, Choice
 from .network import Network, Origin
 from .options import Backbone
-from .torchvision_library import constructor_args
 from .weights import load
 
 
@@ -51,6 +50,8 @@ def config(network: Network, names: Sequence[str]) -> dict[str, Any]:
     else:
         result["model_args"] = dict(origin.args)
     if origin.library == "torchvision":
+        from .torchvision_library import constructor_args  # seconds of import, which no other library needs
+
         result["args"] = constructor_args(origin.architecture, origin.args, spec, resized=True)
     return result
 

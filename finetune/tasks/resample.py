@@ -56,14 +56,11 @@ def auroc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
 
     It is the share of (positive, negative) pairs in the right order, ties counting one half (Mann and Whitney 1947).
     """
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    weight = counts[:, order]
-    positives = np.add.reduceat(np.where(positive[order], weight, 0.0), starts, axis=1)
-    negatives = np.add.reduceat(np.where(positive[order], 0.0, weight), starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives / 2
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    return _ratio((positives * below).sum(axis=1), pairs)
+    positives = counts[:, positive]
+    negatives, ordered = _running(counts, score, ~positive)
+    below, upto = (negatives[:, np.searchsorted(ordered, score[positive], side)] for side in ("left", "right"))
+    pairs = positives.sum(axis=1) * negatives[:, -1]
+    return _ratio((positives * (below + upto)).sum(axis=1) / 2, pairs)
 
 
 def auprc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
@@ -71,15 +68,24 @@ def auprc(positive: NDArray[np.bool_], score: Floats, counts: Floats) -> Floats:
 
     It is the sum of the precision at each distinct score, weighted by the recall that it adds (no interpolation).
     """
-    order = np.argsort(-score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) < 0])
-    weight = counts[:, order]
-    right = np.add.reduceat(np.where(positive[order], weight, 0.0), starts, axis=1)
-    answered = np.cumsum(np.add.reduceat(weight, starts, axis=1), axis=1)
-    precision = np.divide(np.cumsum(right, axis=1), answered, out=np.zeros_like(answered), where=answered > 0)
-    positives = right.sum(axis=1)
+    drawn = counts[:, positive]
+    # Of each positive: how many positives, and how many examples, have its score or a higher one.
+    right, answered = (
+        running[:, np.searchsorted(ordered, -score[positive], "right")]
+        for running, ordered in (_running(counts, -score, which) for which in (positive, np.ones_like(positive)))
+    )
+    precision = np.divide(right, answered, out=np.zeros_like(answered), where=answered > 0)
+    positives, total = drawn.sum(axis=1), counts.sum(axis=1)
     # Of positives alone the formula gives 1, which says nothing: there was nothing to tell them from.
-    return _ratio((right * precision).sum(axis=1), np.where(answered[:, -1] > positives, positives, 0.0))
+    return _ratio((drawn * precision).sum(axis=1), np.where(total > positives, positives, 0.0))
+
+
+def _running(counts: Floats, score: Floats, which: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """How many of those have been drawn up to each place in the order of their scores, (B, n + 1), and those scores."""
+    order = np.flatnonzero(which)[np.argsort(score[which], kind="stable")]
+    running = np.zeros((len(counts), len(order) + 1))
+    np.cumsum(counts[:, order], axis=1, out=running[:, 1:])
+    return running, score[order]
 
 
 def kappa(target: NDArray[np.int64], given: NDArray[np.int64], levels: int, counts: Floats) -> Floats:

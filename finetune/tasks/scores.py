@@ -39,7 +39,7 @@ def ranking_score(target: np.ndarray, answer: np.ndarray) -> float:
     ranked = np.flatnonzero(~constant_columns(target))
     if len(ranked) == 0:
         return float("nan")
-    return float(np.mean([roc_auc_score(target[:, k], answer[:, k]) for k in ranked]))
+    return float(roc_auc_score(_columns(target, ranked), _columns(answer, ranked)))
 
 
 def precision_score(target: np.ndarray, answer: np.ndarray) -> float:
@@ -49,7 +49,15 @@ def precision_score(target: np.ndarray, answer: np.ndarray) -> float:
     ranked = np.flatnonzero(~constant_columns(target))
     if len(ranked) == 0:
         return float("nan")
-    return float(np.mean([average_precision_score(target[:, k], answer[:, k]) for k in ranked]))
+    return float(average_precision_score(_columns(target, ranked), _columns(answer, ranked)))
+
+
+def _columns(table: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Those columns, for one call of scikit-learn in place of one each, whose checks cost more than the metric.
+
+    One column is told as (N,): as a table of one it would not be known for two classes.
+    """
+    return table[:, chosen] if len(chosen) > 1 else table[:, chosen[0]]
 
 
 def levels_of(names: Sequence[str]) -> np.ndarray | None:
@@ -73,7 +81,8 @@ def class_scores(positive: np.ndarray, given: np.ndarray, score: np.ndarray) -> 
         named = dict(zip(("precision", "recall", "f1"), metrics.precision_recall_fscore_support(
             positive, given, average=None, zero_division=np.nan), strict=False))  # fmt: skip
         named["auroc"], named["auprc"] = np.full((2, positive.shape[1]), np.nan)
-        for k in np.flatnonzero(~constant_columns(positive)):
-            named["auroc"][k] = metrics.roc_auc_score(positive[:, k], score[:, k])
-            named["auprc"][k] = metrics.average_precision_score(positive[:, k], score[:, k])
+        if len(ranked := np.flatnonzero(~constant_columns(positive))):
+            told = _columns(positive, ranked), _columns(score, ranked)
+            named["auroc"][ranked] = metrics.roc_auc_score(*told, average=None)
+            named["auprc"][ranked] = metrics.average_precision_score(*told, average=None)
     return {name: np.asarray(values, np.float64) for name, values in named.items()}
