@@ -23,6 +23,7 @@ from ..data.readers import without_unreadable
 from ..features import Values, device_for, features
 from ..folder import RECIPE, write_json
 from ..model import Model, load
+from ..models.backbones import check_forward
 from ..models.network import Network
 from ..models.options import Backbone
 from ..models.recompute import check_recomputable
@@ -44,6 +45,7 @@ from ..training.offers import Surroundings
 from ..training.phase import Phase
 from ..training.plan import Plan
 from ..training.teaching import Teacher
+from .resolution import larger_side
 
 LARGE = 8_192  # pictures a step up to which linear scaling held (Goyal et al. 2017)
 
@@ -121,6 +123,15 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
     teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
+    if warmed(phases) and pretrained(recipe) and recipe.model.input_size is None:
+        side, why = larger_side(network, examples)
+        if side is not None:
+            network.spec = replace(network.spec, size=(side, side))
+            check_forward(network)
+            # Recorded: what is kept of this run sees pictures of this size, whatever is asked of it later.
+            recipe, asked = (replace(r, model=replace(r.model, input_size=side)) for r in (recipe, asked))
+            write_recipe(folder, asked, machine)
+            reasons = (*reasons, why)
     plan, measured = _fitted(network, task, names.encode(examples.targets), phases, plan, folder, machine)
     recipe = replace(recipe, plan=plan)
     if asked.plan.batch_size != plan.batch_size:
@@ -149,7 +160,8 @@ def again(material: Material, recipe: Recipe) -> Material:
         recipe: With the same data and the same model.
     """
     machine, examples, network = material.machine, material.examples, copy.deepcopy(material.network)
-    asked = replace(recipe, task=task_for(recipe.task, examples.kind), plan=machine.recorded(recipe.plan))
+    asked = replace(recipe, model=material.asked.model, task=task_for(recipe.task, examples.kind),
+                    plan=machine.recorded(recipe.plan))  # fmt: skip
     plan, reasons = decided(asked, examples)
     phases = plan.build(pretrained=pretrained(asked), stages=[stage.name for stage in network.stages])
     known, taught_by = material.features, _load_teacher(plan.teacher)
@@ -210,6 +222,11 @@ def decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
     share = 1 - 1 / data.folds if data.folds else given or 1 - data.validation - data.test
     return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=pretrained(recipe),
                                  embeds=isinstance(recipe.task, Embed)))  # fmt: skip
+
+
+def warmed(phases: Sequence[Phase]) -> bool:
+    """Whether a probe comes first and more after it."""
+    return len(phases) > 1 and phases[0].on == "features"
 
 
 def held_out(data: Data, options: TaskOptions) -> Literal["pictures", "classes", "classes if enough"]:
