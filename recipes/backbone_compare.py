@@ -46,7 +46,7 @@ def backbone_compare(
         backbones: Names with commas; NAME=FILE reads weights of one's own, NAME=none starts from random numbers, and
             NAME=FILE:0.5 says what their pictures were normalised by (mean and std).
         labels: Numbers of labelled pictures a class.
-        methods: Methods of fit.
+        methods: Methods of fit, each with what the data decides for it.
         seed: Chooses the pictures of each part, and seeds the training.
     """
     table = divided(Path(source), seed)
