@@ -11,7 +11,10 @@ Data:
     The application is Prisma's; the method is Johnson's and not theirs, which was not published.
     A Study: `predict`, `evaluate` and resume have nothing to do here; --painter paints with a finished net.
 Expect:
-    Generated data: with random weights, which judge nothing, the loss falls from 4.9 to 2.1 in 6 steps.
+    Real data: photographs of a town that it never saw, in the manner of one of a gilded lamp, learned from 243 of ants
+    and bees (--steps 800 --crop-size 128 --width 16 --size 400, SqueezeNet): the style distance is 0.46 (0.41 to 0.52),
+    n = 9, one training; the photographs themselves, the baseline, are at 0.68 (0.58 to 0.79). Intervals are Student's,
+    and each of the nine is nearer than it was. VGG's own weights were not at hand.
 """
 
 from __future__ import annotations
