@@ -81,18 +81,14 @@ def style_fast(
 
     def compare(studied: ft.Studied) -> dict[str, Any]:
         photos = {file.name: read(file, size) for file in files_of(show or source, most=None if painter or show else 3)}
-        metrics: dict[str, Any] = {"photographs": len(photos)}
-        if painter is None:
-            made, metrics = _trained(studied, photos)
-        else:
-            made = load_painter(painter)
+        made, told = _trained(studied, photos) if painter is None else (load_painter(painter), {})
         pairs = []
         for name, photo in photos.items():
             image = painted(made, photo)
             image.save(studied.figures / f"{Path(name).stem}.png")
             pairs.append([ft.Panel(picture=picture(photo), title=name), ft.Panel(picture=image, title="painted")])
         ft.draw_sheet(studied.figures / "sheet.jpg", pairs[:6], title="Painted in one pass")
-        return metrics
+        return {"photographs": len(photos), **told}
 
     def _trained(studied: ft.Studied, photos: dict[str, Any]) -> tuple[Painter, dict[str, Any]]:
         listener, painting = Listener(net, (*layers.content, *layers.style)), read(style_of(source, style), size)
