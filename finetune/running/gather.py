@@ -45,7 +45,7 @@ from ..training.offers import Surroundings
 from ..training.phase import Phase
 from ..training.plan import Plan
 from ..training.teaching import Teacher
-from .resolution import larger_side
+from .resolution import is_open, larger_side
 
 LARGE = 8_192  # pictures a step up to which linear scaling held (Goyal et al. 2017)
 
@@ -123,7 +123,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
     teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
-    if warmed(phases) and pretrained(recipe) and recipe.model.input_size is None:
+    if warmed(phases) and is_open(recipe.model):
         side, why = larger_side(network, examples)
         if side is not None:
             network.spec = replace(network.spec, size=(side, side))

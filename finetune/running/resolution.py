@@ -15,11 +15,20 @@ from torch import nn
 from ..data.examples import Examples
 from ..data.headers import read_headers
 from ..models.network import Network
+from ..models.options import Backbone
+from ..models.weights import read_config
 from ..training.plan import MOST_VIEWED
 
 LARGER = 9 / 7  # 288 for 224, as FixRes has it
 STRIDE = 32  # what a classifier's map is smaller by than its input
 LOOKED_AT = 64  # pictures
+
+
+def is_open(backbone: Backbone) -> bool:
+    """Whether neither the user says a size, nor a saved model that learned at one."""
+    if backbone.input_size is not None or backbone.module is not None or backbone.weights == "none":
+        return False
+    return backbone.weights == "default" or "library" not in (read_config(backbone.weights) or {})
 
 
 def larger_side(network: Network, examples: Examples) -> tuple[int | None, str]:

@@ -91,6 +91,14 @@ def test_a_run_that_moves_a_pretrained_backbone_sees_more_and_says_so(large, wei
     assert np.abs(one - other).max() < 1e-6
 
 
+def test_a_saved_model_keeps_the_size_that_it_learned_at(large, weights, tmp_path):
+    words = {**WORDS, "method": "lp-ft"}
+    first = ft.fit(large, **{**words, "weights": weights}, out=tmp_path / "first")
+    wide = drawn(tmp_path / "wide", 320)  # which has room for more
+    second = ft.fit(wide, **{**words, "weights": str(first.folder / "model")}, out=tmp_path / "second")
+    assert first.network.spec.size == second.network.spec.size == (192, 192)
+
+
 @pytest.mark.parametrize("words", [
     {"method": "probe", "epochs": None, "views": None}, {"method": "lp-ft", "input_size": 160},
     {"method": "lp-ft", "weights": "none"}, {"method": "full", "views": None},
