@@ -174,7 +174,7 @@ def fit(
         mean: Overrides the weights' own normalisation of pictures in 0..1: one number, or one a channel.
         std: Overrides what they are then divided by: one number, or one a channel.
         input_size: The side in pixels of the network's input [the weights' own; 9/7 of it where a method moves the
-            backbone after a probe, the network takes any size and half of the pictures have that many].
+            backbone after a probe, the network takes any size and half of up to 500 pictures have that many].
         crop: What becomes of pictures that are not square: "crop" loses the rim, "pad" adds one, "squish" squeezes them
             [the weights' own].
         head: "linear", "mlp", or for embed "embedding" [linear].

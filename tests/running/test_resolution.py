@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 import finetune as ft
 from finetune.data.examples import read_examples
 from finetune.recipe import read_recipe
+from finetune.running import resolution
 from finetune.running.resolution import larger_side, takes_any_size
 from tests.made import QUICK
 
@@ -75,6 +76,12 @@ def test_pictures_in_memory_and_files_that_say_nothing_change_nothing(large, tmp
     broken = drawn(tmp_path / "broken", 200)
     (broken / "a" / "0.jpg").write_bytes(b"no picture")
     assert larger_side(network, read(broken)) == (None, "")
+
+
+def test_of_many_pictures_it_would_take_too_long(large, monkeypatch):
+    monkeypatch.setattr(resolution, "FEW", 15)
+    network = ft.Backbone("timm/test_resnet", weights="none").build(2)
+    assert larger_side(network, read(large)) == (None, "")
 
 
 def test_a_run_that_moves_a_pretrained_backbone_sees_more_and_says_so(large, weights, tmp_path):
