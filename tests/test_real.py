@@ -59,6 +59,8 @@ def test_a_steering_angle_is_a_number_from_a_table_without_header(shared_data, s
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "words", "least"), [
     ("hymenoptera", {}, 0.95),
+    ("hymenoptera", {"input_size": 288}, 0.95),
+    ("hymenoptera", {"input_size": 224}, 0.941),
     ("cats_dogs", {"label_from": "^(cat|dog)"}, 0.985),
 ])  # fmt: skip
 def test_lp_ft_over_three_seeds(shared_data, shared_weights, tmp_path, name, words, least):

@@ -23,6 +23,7 @@ from ..training.phase import Phase
 from ..training.shown import plan_rows
 from ..training.traffic import Efficiency, efficiency, link_speed, ring_bytes
 from .gather import decided, held_out, pretrained
+from .resolution import suit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Forecast:
 
 
 def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
-    """Reads the examples' table and takes a few steps on made-up pictures; trains nothing, opens no picture.
+    """Reads the examples' table and takes a few steps on made-up pictures; trains nothing, decodes no picture.
 
     Args:
         recipe: Its plan says for how many devices and nodes; they need not be here.
@@ -104,6 +105,7 @@ def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
     if plan.zero_gamma:
         zero_gammas(network)
     phases = plan.build(pretrained=pretrained(recipe), stages=[stage.name for stage in network.stages])
+    _, why = suit(network, recipe.model, phases, examples)
     splits = split_examples(
         examples, validation=recipe.data.validation, test=recipe.data.test, seed=plan.seed,
         carve=any(phase.on == "pictures" for phase in phases), order=recipe.data.order,
@@ -122,7 +124,7 @@ def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
             found.append(_foreseen(row, phase, replace(recipe, plan=plan), there, count, taken, speed))
     return Forecast(
         world=there.world_size, num_nodes=there.num_nodes, accelerator=here.accelerator, examples=count,
-        phases=tuple(found), reasons=reasons,
+        phases=tuple(found), reasons=(*reasons, *why),
     )  # fmt: skip
 
 

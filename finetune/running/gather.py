@@ -23,7 +23,6 @@ from ..data.readers import without_unreadable
 from ..features import Values, device_for, features
 from ..folder import RECIPE, write_json
 from ..model import Model, load
-from ..models.backbones import check_forward
 from ..models.network import Network
 from ..models.options import Backbone
 from ..models.recompute import check_recomputable
@@ -45,7 +44,7 @@ from ..training.offers import Surroundings
 from ..training.phase import Phase
 from ..training.plan import Plan
 from ..training.teaching import Teacher
-from .resolution import is_open, larger_side
+from .resolution import suit
 
 LARGE = 8_192  # pictures a step up to which linear scaling held (Goyal et al. 2017)
 
@@ -123,15 +122,11 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
     teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
-    if warmed(phases) and is_open(recipe.model):
-        side, why = larger_side(network, examples)
-        if side is not None:
-            network.spec = replace(network.spec, size=(side, side))
-            check_forward(network)
-            # Recorded: what is kept of this run sees pictures of this size, whatever is asked of it later.
-            recipe, asked = (replace(r, model=replace(r.model, input_size=side)) for r in (recipe, asked))
-            write_recipe(folder, asked, machine)
-            reasons = (*reasons, why)
+    side, why = suit(network, recipe.model, phases, examples)
+    if side is not None:
+        # Recorded: what is kept of this run sees pictures of this size, whatever is asked of it later.
+        recipe, asked = (replace(r, model=replace(r.model, input_size=side)) for r in (recipe, asked))
+        write_recipe(folder, asked, machine)
     plan, measured = _fitted(network, task, names.encode(examples.targets), phases, plan, folder, machine)
     recipe = replace(recipe, plan=plan)
     if asked.plan.batch_size != plan.batch_size:
@@ -148,7 +143,8 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*notes, *told_pairs(pairs)), pairs=tuple(pairs),
-        clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *measured), teacher=teacher, looks=looks,
+        clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *why, *measured), teacher=teacher,
+        looks=looks,
     )  # fmt: skip
 
 
@@ -222,11 +218,6 @@ def decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
     share = 1 - 1 / data.folds if data.folds else given or 1 - data.validation - data.test
     return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=pretrained(recipe),
                                  embeds=isinstance(recipe.task, Embed)))  # fmt: skip
-
-
-def warmed(phases: Sequence[Phase]) -> bool:
-    """Whether a probe comes first and more after it."""
-    return len(phases) > 1 and phases[0].on == "features"
 
 
 def held_out(data: Data, options: TaskOptions) -> Literal["pictures", "classes", "classes if enough"]:

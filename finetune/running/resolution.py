@@ -9,14 +9,18 @@ docs/methods.md: pictures without those pixels lose by it, which is why it depen
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from ..data.examples import Examples
 from ..data.headers import read_headers
+from ..models.backbones import check_forward
 from ..models.network import Network
 from ..models.options import Backbone
 from ..models.weights import read_config
+from ..training.phase import Phase
 
 FEW = 500  # examples up to which the 1.65 times that each epoch takes are a matter of minutes
 LARGER = 9 / 7  # 288 for 224, as FixRes has it
@@ -24,7 +28,31 @@ STRIDE = 32  # what a classifier's map is smaller by than its input
 LOOKED_AT = 64  # pictures
 
 
-def is_open(backbone: Backbone) -> bool:
+def suit(
+    network: Network, backbone: Backbone, phases: Sequence[Phase], examples: Examples
+) -> tuple[int | None, tuple[str, ...]]:  # fmt: skip
+    """Lets a network see more of its pictures where that suits all four.
+
+    Args:
+        network: As it was built from `backbone`; its spec is changed.
+        backbone: What the user said of it.
+        phases: A probe, and more after it, or the weights' own size stays.
+        examples: Of some of their files the header is read.
+
+    Returns:
+        The side that was decided, and why, as a line; None and no line where nothing was.
+    """
+    if len(phases) == 1 or phases[0].on != "features" or not _is_open(backbone):
+        return None, ()
+    side, why = larger_side(network, examples)
+    if side is None:
+        return None, ()
+    network.spec = replace(network.spec, size=(side, side))
+    check_forward(network)
+    return side, (why,)
+
+
+def _is_open(backbone: Backbone) -> bool:
     """Whether neither the user says a size, nor a saved model that learned at one."""
     if backbone.input_size is not None or backbone.module is not None or backbone.weights == "none":
         return False

@@ -7,9 +7,10 @@ from safetensors.torch import save_file
 
 import finetune as ft
 from finetune.data.examples import read_examples
-from finetune.recipe import read_recipe
-from finetune.running import resolution
+from finetune.recipe import read_recipe, recipe_from
+from finetune.running import foreseen, resolution
 from finetune.running.resolution import larger_side, takes_any_size
+from finetune.training.dry import Taken
 from tests.made import QUICK
 
 WORDS = {**QUICK, "backbone": "timm/test_resnet", "views": 1, "epochs": 1, "copies": "ignore", "augment": "none"}
@@ -96,6 +97,20 @@ def test_a_run_that_moves_a_pretrained_backbone_sees_more_and_says_so(large, wei
     names = list(model.classes)
     one, other = (np.asarray(known.predict(files)[names]) for known in (model, loaded))
     assert np.abs(one - other).max() < 1e-6
+
+
+def test_what_is_foreseen_is_of_that_size_too(large, weights, monkeypatch):
+    seen = []
+
+    def dry_steps(network, *of):
+        seen.append(network.spec.size)
+        return Taken(seconds=0.1, memory=3, program=1, gradients=1)
+
+    monkeypatch.setattr(foreseen, "dry_steps", dry_steps)
+    words = {**WORDS, "weights": weights, "method": "lp-ft"}
+    del words["verbose"]
+    found = foreseen.foresee(recipe_from(str(large), words))
+    assert seen == [(192, 192)] and any("input of 192 x 192" in why for why in found.reasons)
 
 
 def test_a_saved_model_keeps_the_size_that_it_learned_at(large, weights, tmp_path):
