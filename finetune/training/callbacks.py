@@ -45,17 +45,21 @@ class KeepNorms(L.Callback):
 
 
 class KeepBest(L.Callback):
-    """Writes the weights of the best epoch so far, so that whatever happens later nothing is lost.
+    """Writes the weights of the best epoch so far, or of the last one, so that whatever happens later nothing is lost.
 
     Args:
         path: The file, `.safetensors`; a `.json` beside it says which epoch it is and how good.
         monitor: The logged metric that chooses; None keeps the last epoch.
         higher: Whether more of it is better.
         also: How many of the next best epochs are kept beside it.
+        last: Whether the last epoch with a finite metric is kept, be it the best or not.
     """
 
-    def __init__(self, path: Path, monitor: str | None, higher: bool, also: int = 0) -> None:
+    def __init__(
+        self, path: Path, monitor: str | None, higher: bool, also: int = 0, *, last: bool = False
+    ) -> None:  # fmt: skip
         self.path, self.monitor, self.higher, self.also = path, monitor, higher, max(0, also)
+        self.last = last
         self.scores: list[float] = []
 
     def others(self) -> list[Path]:
@@ -74,7 +78,7 @@ class KeepBest(L.Callback):
         score = float(trainer.callback_metrics[self.monitor])
         if not math.isfinite(score):
             return
-        place = sum(score <= known if self.higher else score >= known for known in self.scores)
+        place = 0 if self.last else sum(score <= known if self.higher else score >= known for known in self.scores)
         if place > self.also:
             return
         self.scores = [*self.scores[:place], score, *self.scores[place:]][: self.also + 1]

@@ -45,6 +45,7 @@ class Turn:
         head_decay: Weight decay of the head, where an earlier phase has found the one that it needs.
         teacher: Whose answers count, where the phase asks for one.
         share: Of the time that is left for all phases, where the plan goes by the clock.
+        last: Whether the weights of its last epoch are handed on, be they the best or not.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Turn:
     head_decay: float | None
     teacher: Teacher | None
     share: float = 1.0
+    last: bool = False
 
     def key(self, phase: Phase) -> str:
         """What the files of the phase are called by."""
@@ -120,7 +122,7 @@ def fit_on_pictures(
                 return fit_phase(
                     learner, stages, phase, plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
                     data={"train_dataloaders": train, "val_dataloaders": validation}, epochs=turn.epochs,
-                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters], standing=standing,
+                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters], standing=standing, last=turn.last,
                 )  # fmt: skip
 
             def note(lowered: Phase) -> None:

@@ -58,6 +58,7 @@ def fit_phase(
     prefix: str = "",
     watchers: Sequence[L.Callback] = (),
     standing: Standing | None = None,
+    last: bool = False,
 ) -> tuple[list[Candidate], bool]:
     """Freezes, fits, and loads the best weights back into `module`.
 
@@ -76,6 +77,7 @@ def fit_phase(
         prefix: Before the checkpoint's file name.
         watchers: Further callbacks of ours.
         standing: Where it is written down how far the phase is, and the checkpoint that it goes on from.
+        last: Whether the weights of the last epoch are the ones, and the metric is only looked at.
 
     Returns:
         The best weights, behind them the next best as far as `plan.soup` asks for them, and whether the user asked to
@@ -83,7 +85,7 @@ def fit_phase(
     """
     freeze_except(module, learning)
     state = around.folder / "checkpoints" / f"{prefix}{index}-{phase.name}.safetensors"
-    keep = KeepBest(state, monitor, higher, also=plan.soup - 1)
+    keep = KeepBest(state, monitor, higher, also=plan.soup - 1, last=last)
     place = None if standing is None else KeepPlace(standing, keep.existing, phase.name)
     data = _from_where(standing, keep, data)
     notes = around.folder / "checkpoints" / ".ranks"

@@ -31,6 +31,9 @@ Measured with MobileNetV2 over 10 epochs (docs/methods.md): of 160 pictures of C
 
 FAST_RATE, SHORT_AVERAGE = 3e-2, 0.3
 
+HALF_WAY = 0.5
+"""Where a run comes to rest then, unless validation knows better: fifty examples of it cannot tell such gains."""
+
 
 def room_left(
     network: Network, task: Task, lesson: Lesson, phases: tuple[Phase, ...], asked: Plan
@@ -51,7 +54,7 @@ def room_left(
         The phases, the lesson with the head that was fitted for them to use, and the line.
     """
     # Of labels and numbers nothing was measured that would say what much or little is.
-    if asked.phases or phases[0].on != "features" or len(phases) == 1 or task.labels.kind != "class":
+    if phases[0].on != "features" or len(phases) == 1 or task.labels.kind != "class":
         return phases, lesson, None
     assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
     head = copy.deepcopy(network.head)
@@ -67,16 +70,19 @@ def room_left(
     reached = task.measure(answer, lesson.target[lesson.train])["balanced_accuracy"]
     said = f"a probe reaches balanced_accuracy {reached:.4f} on training examples that it was not fitted on"
     unsaid = asked.epochs is asked.steps is asked.time is None
-    if reached >= 1 - LITTLE and asked.method == "auto" and unsaid:
+    if reached >= 1 - LITTLE and asked.method == "auto" and unsaid and not asked.phases:
         return (
             phases[:1],
             lesson,
             f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same",
         )
-    if reached > 1 - MUCH or asked.lr is not None:
+    if reached > 1 - MUCH:
         return phases, lesson, f"{said}: that is what moving the backbone has to beat"
+    lesson, rests = replace(lesson, lean=HALF_WAY), "the run ends half way to what moved, unless validation knows better"
+    if asked.lr is not None or asked.phases:
+        return phases, lesson, f"{said}: much is left to learn, so that {rests}"
     quick = tuple(_quicker(phase, asked) for phase in phases)
-    return quick, lesson, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}"
+    return quick, lesson, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}, and {rests}"
 
 
 def _quicker(phase: Phase, asked: Plan) -> Phase:

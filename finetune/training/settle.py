@@ -2,8 +2,8 @@
 
 WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903): weights on the straight line between the two are a model too, and
 often a better one than either end. A small validation part that picks the best of many candidates picks luck; so the
-share of the way is chosen by cross-fitting. Each fold of validation is judged by the share that the others prefer, and
-the final share is the mean of those, which leans towards the safe end where the folds disagree.
+share of the way is chosen by cross-fitting, by the loss and not by the metric: fifty examples tell losses apart where
+accuracies are all chance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ..tasks.metric_names import HIGHER_IS_BETTER
 from .probe import stratified_folds
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -59,64 +58,65 @@ def settle(
     metric: str,
     groups: Sequence[Any] | None = None,
     seed: int = 0,
+    lean: float = 0.0,
 ) -> Settled:
     """Chooses the share by cross-fitting.
 
-    Where the folds together do no better than the safe weights by more than a standard error, the share is 0: nothing
-    moved is better than something that validation cannot tell from luck.
+    Each fold of validation is answered at the share that the others prefer to `lean` by more than one standard error
+    (Breiman et al. 1984, "Classification and Regression Trees", ch. 3: of models that cannot be told apart take the
+    one that was best before anybody looked), else at `lean`; the final share is the mean of those. Where `lean` is 0,
+    nothing moves unless the folds together are answered better for it, and no worse by the metric.
 
     Args:
         logits_at: (n, K) logits of the validation examples with the weights at a share.
         target: Their encoded targets.
         task: Says what the metrics are.
-        metric: The one that chooses; of equal shares the one with the lower loss, then the safer one.
+        metric: By which answers may not get worse.
         groups: What must not sit on two sides of a fold.
         seed: Seeds the folds.
+        lean: The share to take where validation cannot tell, one of `SHARES`.
     """
     logits = {share: logits_at(share) for share in SHARES}
     safe = logits[0.0]
     folds = list(stratified_folds(target, groups, seed))
     if not folds:
-        return Settled(0.0, safe, safe)
-    held_out = np.empty_like(safe)
+        return Settled(lean, logits[lean], safe)
+    losses = {share: _losses(task, answered, target) for share, answered in logits.items()}
+    held_out, lost = np.empty_like(safe), np.empty_like(losses[0.0])
     chosen = []
     for others, held in folds:
-        share = max(SHARES, key=lambda s: (*_goodness(task, logits[s][others], target[others], metric), -s))
-        held_out[held] = logits[share][held]
+        share = _preferred({share: loss[others] for share, loss in losses.items()}, lean)
+        held_out[held], lost[held] = logits[share][held], losses[share][held]
         chosen.append(share)
-    gained = _gained(task, held_out, safe, target, metric, seed)
-    return Settled(float(np.mean(chosen)) if gained else 0.0, held_out if gained else safe, safe)
+    moved = lean > 0 or (lost.mean() < losses[0.0].mean() and not _worse(task, held_out, safe, target, metric))
+    return Settled(float(np.mean(chosen)) if moved else 0.0, held_out if moved else safe, safe)
 
 
-def _gained(task: Task, after: np.ndarray, before: np.ndarray, target: np.ndarray, metric: str, seed: int) -> bool:
-    """Whether answers are better by more than one standard error of the difference, by the metric or by the loss.
+def _preferred(losses: Mapping[float, np.ndarray], lean: float) -> float:
+    """The share of the lowest loss among those that are better than `lean` by more than a standard error, else that."""
+    gains = {share: losses[lean] - loss for share, loss in losses.items()}
+    told = [share for share, gain in gains.items() if gain.mean() > gain.std() / np.sqrt(len(gain))]
+    return max(told, key=lambda share: gains[share].mean(), default=lean)
 
-    The rule of one standard error is that of Breiman et al. 1984, "Classification and Regression Trees", ch. 3: of two
-    models that cannot be told apart take the simpler one. By the loss counts only where the metric is no worse.
-    """
-    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-    answers = [task.answer(torch.from_numpy(logits)) for logits in (after, before)]
-    new, old = (task.measure(answer, target)[metric] for answer in answers)
-    better = sign * (new - old) if np.isfinite(new - old) else 0.0
-    n = len(target)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
-    drawn = [task.resampled(answer, target, counts)[metric] for answer in answers]
-    spread = np.nanstd(drawn[0] - drawn[1]) if np.isfinite(drawn[0] - drawn[1]).any() else np.inf
-    if better > 0 and better > spread:
-        return True
-    gaps = _losses(task, before, target) - _losses(task, after, target)
-    return bool(better >= 0 and gaps.mean() > gaps.std() / np.sqrt(n))
+
+def _worse(task: Task, after: np.ndarray, before: np.ndarray, target: np.ndarray, metric: str) -> bool:
+    """Whether logits answer worse by a metric; one that is undefined here says nothing."""
+    new, old = (task.measure(task.answer(torch.from_numpy(logits)), target)[metric] for logits in (after, before))
+    return new < old if HIGHER_IS_BETTER[metric] else new > old
 
 
 def _losses(task: Task, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(n,) the loss of each example."""
-    tensors = torch.from_numpy(logits), torch.from_numpy(target)
-    return np.array([float(task.loss(*(tensor[i : i + 1] for tensor in tensors))) for i in range(len(target))])
+    """(n,) the loss of each example once the logits are divided by the temperature that suits them all.
 
+    Weights that were trained on blended targets are less sure of themselves than a fitted head, and some grow too sure:
+    neither says how well they tell classes apart (the refinement of Berta et al. 2025, arXiv 2501.19195), and a
+    temperature mends both later.
+    """
+    from scipy.optimize import minimize_scalar
 
-def _goodness(task: Task, logits: np.ndarray, target: np.ndarray, metric: str) -> tuple[float, float]:
-    """The metric, more being better, and minus the loss; a metric that is undefined here decides nothing."""
-    tensor = torch.from_numpy(logits)
-    value = task.measure(task.answer(tensor), target)[metric]
-    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-    return (sign * value if np.isfinite(value) else 0.0, -float(task.loss(tensor, torch.from_numpy(target))))
+    answered, known = torch.from_numpy(logits), torch.from_numpy(target)
+    if task.labels.kind != "number":
+        found = minimize_scalar(lambda power: float(task.loss(answered / 10**power, known)), bounds=(-1, 1),
+                                method="bounded")  # fmt: skip
+        answered = answered / 10**found.x
+    return np.array([float(task.loss(answered[i : i + 1], known[i : i + 1])) for i in range(len(target))])

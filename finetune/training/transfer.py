@@ -44,6 +44,7 @@ class Lesson:
         validation: Rows to choose by; none where a part has to do without.
         features: Features of all examples under the backbone as it was loaded, where a phase needs them.
         plain: A head fitted on those of `train` without varied versions, where somebody has needed it already.
+        lean: Of the way from the probe to what moves, the share to take where validation cannot tell.
     """
 
     examples: Examples
@@ -52,6 +53,7 @@ class Lesson:
     validation: np.ndarray
     features: Values | None
     plain: tuple[nn.Module, HeadFit] | None = None
+    lean: float = 0.0
 
     def groups(self, rows: np.ndarray) -> list[Any]:
         """What the examples of some rows belong to."""
@@ -97,8 +99,8 @@ def transfer(
 ) -> Outcome:
     """Runs the phases and loads the weights that validation prefers.
 
-    A phase starts from the best weights of the one before. The result lies between the probe and the last phase, or is
-    the best of all phases, as `plan.settle` says; without validation it is the last.
+    A phase starts from the best weights of the one before. The result is the best of all phases, or lies between a
+    probe and where the last phase ended, as `plan.settle` says; without validation it is the last.
 
     Args:
         network: Trained in place.
@@ -120,13 +122,14 @@ def transfer(
     fitted: HeadFit | None = None
     stopped = False
     ran = list(phases)
+    ends = _to_the_end(plan, phases)
     for index, phase in enumerate(phases):
         turn = Turn(
             index=index, prefix=prefix, higher=higher, teacher=teacher if phase.teacher else None,
             monitor=f"validation_{metric}" if len(lesson.validation) else None,
             epochs=like.lengths.get(phase.name) if like is not None else None,
             head_decay=fitted.decay if fitted else None,
-            share=phase.epochs / (sum(later.epochs for later in phases[index:]) or 1),
+            share=phase.epochs / (sum(later.epochs for later in phases[index:]) or 1), last=ends,
         )  # fmt: skip
         key, ledger = turn.key(phase), around.ledger
         done = ledger.done(key) if ledger is not None else None
@@ -155,7 +158,7 @@ def transfer(
         say(_line(offers[-1], metric))
         if stopped or (like is not None and like.chosen.phase == phase.name):
             break
-    chosen, settled = _come_to_rest(network, task, lesson, plan, offers, metric, around, prefix, like)
+    chosen, settled = _come_to_rest(network, task, lesson, plan, offers, metric, around, prefix, like, ends)
     probe = offers[0] if fitted is not None else None
     lengths = {offer.phase: offer.epoch for offer in offers}
     held_out = fitted.held_out if fitted is not None and chosen is probe else None
@@ -163,13 +166,25 @@ def transfer(
                    phases=tuple(ran))  # fmt: skip
 
 
+def _to_the_end(plan: Plan, phases: tuple[Phase, ...]) -> bool:
+    """Whether the weights of a phase are those of its last epoch, be they the best that validation saw or not.
+
+    On the line from a probe they are: the last epoch is where rates and averages lead to, the best of many epochs is the
+    luckiest one on a small validation part, and the line itself is the guard against having gone too far.
+    """
+    if plan.patience or plan.soup:
+        return False  # which compare epochs
+    line = plan.settle == "interpolate" and phases[0].on == "features"
+    return line or plan.settle == "last"
+
+
 def _come_to_rest(
     network: Network, task: Task, lesson: Lesson, plan: Plan, offers: list[Candidate], metric: str,
-    around: Surroundings, prefix: str, like: Outcome | None,
+    around: Surroundings, prefix: str, like: Outcome | None, ends: bool,
 ) -> tuple[Candidate, Settled | None]:  # fmt: skip
     """Loads the weights that the run ends with, and keeps them where they are none of the offers."""
     higher = HIGHER_IS_BETTER[metric]
-    best = _best(offers[1:] or offers, higher) if plan.settle != "last" else offers[-1]
+    best = offers[-1] if ends or plan.settle == "last" else _best(offers[1:] or offers, higher)
     walks = plan.settle == "interpolate" and len(offers) > 1 and offers[0].epoch == 0
     if not walks or not (len(lesson.validation) or like is not None):
         chosen = best if plan.settle == "last" else _best(offers, higher)
@@ -191,7 +206,7 @@ def _come_to_rest(
     settled = None
     if len(lesson.validation):
         settled = settle(logits_at, lesson.target[lesson.validation], task, metric=metric,
-                         groups=lesson.groups(lesson.validation), seed=plan.seed)  # fmt: skip
+                         groups=lesson.groups(lesson.validation), seed=plan.seed, lean=lesson.lean)  # fmt: skip
         share = settled.share
     else:
         share = like.chosen.share if like is not None else 1.0
