@@ -225,11 +225,12 @@ def fit(
         views: Varied versions of each training picture that a head on features is fitted on [4 in lp-ft, else 0].
         ema: Share of a phase's steps that the average of the weights looks back over; 0 for none [0.5 after a probe].
         soup: Averages up to so many of a phase's best epochs where validation agrees; 0 for none [0].
-        settle: "interpolate" ends between the probe and what moved, as far as validation can tell; "best" with the best
-            epoch of all, "last" with the last [interpolate].
+        settle: "interpolate" ends between the probe and what moved, as far as losses of validation tell; "best" with
+            the best epoch of all, "last" with the last [interpolate].
         compile: Compiles the network for the steps on pictures.
         grad_checkpointing: Computes activations twice instead of keeping them: less memory, more time.
-        monitor: The metric on validation that chooses the best epoch [accuracy, auroc, rmse or map_at_r].
+        monitor: The metric on validation that chooses among epochs, and may not get worse where weights move from a
+            probe [accuracy, auroc, rmse or map_at_r].
         task: "classify", "tag" or "regress"; inferred from the targets where not given. "embed" finds what is alike.
         class_weight: "balanced", its square root "sqrt", or a mapping from class to weight.
         label_smoothing: Share of the target that is spread over all classes [0].

@@ -79,12 +79,13 @@ def chosen_line(outcome: Outcome, monitor: str) -> str:
     if chosen.score is None:
         return f'The weights are those at the end of phase "{chosen.phase}"; there was no validation part to choose by.'
     at = f"epoch {chosen.epoch} of phase" if chosen.epoch else "phase"
+    reached = f"{monitor} on validation {chosen.score:.4g}"
     if chosen.share < 1:
         return (
             f'The weights lie {chosen.share:.0%} of the way from the probe to {at} "{chosen.phase}", as far as the '
-            f"folds of validation prefer by {monitor} ({chosen.score:.4g})."
+            f"losses of validation tell ({reached})."
         )
-    return f'The weights are those of {at} "{chosen.phase}", the best {monitor} on validation ({chosen.score:.4g}).'
+    return f'The weights are those of {at} "{chosen.phase}" ({reached}).'
 
 
 def write_report(

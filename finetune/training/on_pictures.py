@@ -122,7 +122,8 @@ def fit_on_pictures(
                 return fit_phase(
                     learner, stages, phase, plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
                     data={"train_dataloaders": train, "val_dataloaders": validation}, epochs=turn.epochs,
-                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters], standing=standing, last=turn.last,
+                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters], standing=standing,
+                    last=turn.last,
                 )  # fmt: skip
 
             def note(lowered: Phase) -> None:

@@ -97,10 +97,12 @@ class Plan:
             0.5 for what starts from a fitted head.
         soup: Averages the weights of up to so many of the best epochs of a phase, each only where validation agrees
             (greedy soup: Wortsman et al. 2022, arXiv 2203.05482); 0 for none.
-        settle: What becomes of the probe and of what moved since. "interpolate" keeps the weights between the two that
-            validation prefers, chosen by cross-fitting (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903), "best"
-            those of the best epoch of any phase, "last" those at the end.
-        monitor: The metric on validation that chooses; the task's own by default.
+        settle: What becomes of the probe and of what moved since. "interpolate" keeps the weights that the losses of
+            validation prefer, by cross-fitting, on the line from it to the end of the last phase (WiSE-FT: Wortsman
+            et al. 2022, arXiv 2109.01903); with `patience` or `soup` the line leads to the best epoch. Without a probe
+            it keeps the best epoch of any phase, as "best" always does. "last" keeps the last one.
+        monitor: The metric on validation that chooses among epochs, and by which weights that moved from a probe may
+            not be worse; the task's own by default.
         seed: Seeds the split, the head, the order and the augmentation: one seed, one result.
         compile: Compiles the network for the steps on pictures; where that cannot be had, it is said once.
         grad_checkpointing: Computes activations twice instead of keeping them: less memory, more time.

@@ -78,7 +78,8 @@ def room_left(
         )
     if reached > 1 - MUCH:
         return phases, lesson, f"{said}: that is what moving the backbone has to beat"
-    lesson, rests = replace(lesson, lean=HALF_WAY), "the run ends half way to what moved, unless validation knows better"
+    lesson = replace(lesson, lean=HALF_WAY)
+    rests = "the run ends half way to what moved, unless validation knows better"
     if asked.lr is not None or asked.phases:
         return phases, lesson, f"{said}: much is left to learn, so that {rests}"
     quick = tuple(_quicker(phase, asked) for phase in phases)

@@ -66,7 +66,7 @@ class Outcome:
 
     Args:
         chosen: Which weights they are.
-        lengths: After how many epochs each phase that ran had its best weights.
+        lengths: After how many epochs each phase that ran had the weights that it handed on.
         held_out: (n, K) logits of each training example from heads fitted without it, where the chosen weights are a
             head fitted on features.
         stopped: Whether the user asked to stop before the end.
@@ -99,8 +99,9 @@ def transfer(
 ) -> Outcome:
     """Runs the phases and loads the weights that validation prefers.
 
-    A phase starts from the best weights of the one before. The result is the best of all phases, or lies between a
-    probe and where the last phase ended, as `plan.settle` says; without validation it is the last.
+    A phase starts from the weights that the one before hands on: those of its end on the line from a probe, else its
+    best. The result lies on that line, or is the best of all phases, as `plan.settle` says; without validation it is
+    the last.
 
     Args:
         network: Trained in place.
@@ -110,8 +111,8 @@ def transfer(
         phases: What happens, in order.
         around: Folder, devices, callbacks.
         say: Is told each phase's result in a line.
-        like: An earlier run of these phases: each is as long as its best weights took there, up to the chosen ones,
-            and the result as far from the probe.
+        like: An earlier run of these phases: each is as long as its weights took there, up to the chosen ones, and the
+            result as far from the probe.
         teacher: For the phases that ask for one.
         prefix: Before the names of checkpoints and table rows.
     """
@@ -158,6 +159,8 @@ def transfer(
         say(_line(offers[-1], metric))
         if stopped or (like is not None and like.chosen.phase == phase.name):
             break
+    if stopped:
+        lesson = replace(lesson, lean=0.0)  # a phase that was cut off leads nowhere in particular
     chosen, settled = _come_to_rest(network, task, lesson, plan, offers, metric, around, prefix, like, ends)
     probe = offers[0] if fitted is not None else None
     lengths = {offer.phase: offer.epoch for offer in offers}
@@ -169,7 +172,7 @@ def transfer(
 def _to_the_end(plan: Plan, phases: tuple[Phase, ...]) -> bool:
     """Whether the weights of a phase are those of its last epoch, be they the best that validation saw or not.
 
-    On the line from a probe they are: the last epoch is where rates and averages lead to, the best of many epochs is the
+    On the line from a probe they are: the last epoch is where rates and averages lead to, the best of many is the
     luckiest one on a small validation part, and the line itself is the guard against having gone too far.
     """
     if plan.patience or plan.soup:
@@ -324,9 +327,9 @@ def _defined(task: Task, metric: str, lesson: Lesson) -> str:
 
 
 def _line(offer: Candidate, metric: str) -> str:
-    at = f"epoch {offer.epoch}" if offer.epoch else "the fitted head"
+    at = f"those of epoch {offer.epoch}" if offer.epoch else "the fitted head"
     score = f": validation {metric} {offer.score:.4f}" if offer.score is not None else ""
-    return f'  phase "{offer.phase}" done, best is {at}{score}'
+    return f'  phase "{offer.phase}" done, its weights are {at}{score}'
 
 
 def whole(lesson: Lesson) -> Lesson:

@@ -51,6 +51,13 @@ def test_what_was_asked_for_is_done_all_the_same(textures, said):
     assert phases == PHASES
 
 
+@pytest.mark.parametrize("said", [{}, {"lr": 0.01}, {"phases": PHASES}])
+def test_where_a_probe_knows_little_the_run_leans_forward_also_when_a_recipe_is_repeated(textures, said):
+    _, known, line = told(textures, apart=0.0, asked=ft.Plan(accelerator="cpu", **said))
+    assert known.lean == 0.5 and "half way" in line
+    assert told(textures, apart=3.3, asked=ft.Plan(accelerator="cpu", **said))[1].lean == 0
+
+
 def test_a_rare_class_that_is_never_answered_is_something_to_gain(textures):
     network = tiny()
     what, task = lesson(textures, network)

@@ -83,3 +83,45 @@ def test_the_same_answers_everywhere_are_no_reason_to_move(metric):
     target = np.arange(40) % 2
     same = logits_of(target, 0.5, 1.0, 3)
     assert settle(lambda share: same, target, TASK, metric=metric).share == 0
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(20, 60),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.5]),
+    st.lists(st.floats(0.3, 3), min_size=5, max_size=5),
+)
+def test_how_sure_of_itself_each_share_is_decides_nothing(n, seed, lean, scales):
+    target = np.arange(n) % 2
+    at = {share: logits_of(target, 0.3 + 0.2 * share, 1.0, (seed, place)) for place, share in enumerate(SHARES)}
+    scaled = {share: np.float32(scale) * at[share] for share, scale in zip(SHARES, scales, strict=True)}
+    as_it_is, otherwise = (
+        settle(some.__getitem__, target, TASK, metric="accuracy", seed=seed % 100, lean=lean) for some in (at, scaled)
+    )
+    assert as_it_is.share == pytest.approx(otherwise.share, abs=0.06)  # temperatures are found to a tolerance
+
+
+def test_where_validation_cannot_tell_a_run_rests_where_it_leans():
+    target = np.arange(40) % 2
+    same = logits_of(target, 0.5, 1.0, 3)
+    assert settle(lambda share: same, target, TASK, metric="accuracy", lean=0.5).share == 0.5
+    few = settle(lambda share: same[:2], target[:2], TASK, metric="accuracy", lean=0.5)
+    assert few.share == 0.5 and np.array_equal(few.held_out, same[:2])
+
+
+def test_a_run_that_leans_forward_still_goes_where_validation_sends_it():
+    target = np.arange(80) % 2
+    better = {share: logits_of(target, 0.2 + share, 0.5, 1) for share in SHARES}
+    worse = {share: logits_of(target, 1.2 - share, 0.5, 1) for share in SHARES}
+    assert settle(better.__getitem__, target, TASK, metric="log_loss", lean=0.5).share > 0.8
+    assert settle(worse.__getitem__, target, TASK, metric="log_loss", lean=0.5).share == 0
+
+
+def test_numbers_are_compared_as_they_are():
+    targets = list(np.linspace(0, 1, 40))
+    task = ft.Regress().build(Labels.from_targets("number", targets), targets)
+    target = task.labels.encode(targets)
+    rng = np.random.default_rng(0)
+    at = {share: (target[:, None] + (1.5 - share) * rng.normal(size=(40, 1))).astype(np.float32) for share in SHARES}
+    assert settle(at.__getitem__, target, task, metric="rmse").share > 0.5

@@ -13,6 +13,7 @@ from finetune.data.loaders import make_loader
 from finetune.errors import TrainingError
 from finetune.training.phase import Phase
 from finetune.training.phases import fit_phase
+from finetune.training.settle import settle
 from finetune.training.transfer import transfer, whole
 from tests.training.tiny import around, lesson, state, tiny
 
@@ -77,7 +78,7 @@ def test_a_phase_that_only_harms_changes_nothing(tmp_path, textures):
 
 def test_the_table_has_a_row_an_epoch_and_the_best_epoch_is_on_disk(tmp_path, textures):
     phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=3, lr=0.01))
-    _, outcome = run(tmp_path, textures, phases)
+    _, outcome = run(tmp_path, textures, phases, plan=replace(PLAN, settle="best"))
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["phase"], r["epoch"]) for r in rows] == [("probe", "0"), ("all", "1"), ("all", "2"), ("all", "3")]
@@ -85,6 +86,49 @@ def test_the_table_has_a_row_an_epoch_and_the_best_epoch_is_on_disk(tmp_path, te
     best = min(rows[1:], key=lambda r: float(r["validation_log_loss"]))
     assert kept["epoch"] == int(best["epoch"])
     assert outcome.chosen.score == pytest.approx(min(float(r["validation_log_loss"]) for r in rows))
+
+
+@pytest.mark.parametrize(
+    "said, last",
+    [
+        ({}, True), ({"settle": "last"}, True), ({"settle": "best"}, False), ({"patience": 9}, False),
+        ({"soup": 2}, False), ({"settle": "last", "patience": 9}, False),
+    ],
+)  # fmt: skip
+def test_on_the_line_from_a_probe_a_phase_hands_on_its_end_and_else_its_best(tmp_path, textures, said, last):
+    wild = Phase(name="wild", epochs=3, lr=0.1, schedule="constant")
+    run(tmp_path, textures, (Phase(name="probe", learns="head", on="features"), wild), plan=replace(PLAN, **said))
+    with (tmp_path / "metrics.csv").open() as file:
+        losses = [float(row["validation_log_loss"]) for row in csv.DictReader(file)][1:]
+    best = 1 + losses.index(min(losses))
+    assert best < 3, "the case says nothing"
+    assert json.loads((tmp_path / "checkpoints" / "1-wild.json").read_text())["epoch"] == (3 if last else best)
+
+
+def test_a_phase_without_a_probe_hands_on_its_best(tmp_path, textures):
+    _, outcome = run(tmp_path, textures, (Phase(name="wild", epochs=3, lr=1.0, schedule="constant"),))
+    with (tmp_path / "metrics.csv").open() as file:
+        losses = [float(row["validation_log_loss"]) for row in csv.DictReader(file)]
+    assert losses.index(min(losses)) < 2, "the case says nothing"
+    assert outcome.chosen.epoch == 1 + losses.index(min(losses))
+
+
+def test_a_run_that_leans_forward_does_so_only_where_its_phases_ended(tmp_path, textures, monkeypatch):
+    asked = []
+
+    def noted(*values, lean, **words):
+        asked.append(lean)
+        return settle(*values, lean=lean, **words)
+
+    monkeypatch.setattr("finetune.training.transfer.settle", noted)
+    phases = (Phase(name="probe", learns="head", on="features"), Phase(name="all", epochs=2, lr=0.01))
+    for number, callbacks in enumerate(([], [StopAt("all")])):
+        network = tiny()
+        what, task = lesson(textures, network)
+        place = around(tmp_path / str(number), PLAN, callbacks=callbacks)
+        outcome = transfer(network, task, replace(what, lean=0.5), PLAN, phases, place, say=lambda line: None)
+        assert outcome.stopped == bool(callbacks)
+    assert asked == [0.5, 0.0]
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path, textures):
