@@ -37,7 +37,7 @@ from ..training.offers import Surroundings
 from ..training.phase import Phase
 from ..training.plan import Plan
 from ..training.room import room_left
-from ..training.transfer import Lesson, Outcome, load_offer, transfer, whole
+from ..training.transfer import Lesson, Outcome, load_offer, of_features, transfer, whole
 from .foretold import show_plan
 from .gain import gain_line
 from .gather import Material, gather, held_out, write_recipe
@@ -319,7 +319,6 @@ def _answer(
 ) -> np.ndarray:
     if outcome.chosen.epoch == 0 and lesson.features is not None:
         # The chosen weights are the loaded backbone and a fitted head: its features are known already.
-        with torch.no_grad():
-            return task.answer(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())))
+        return task.answer(torch.from_numpy(of_features(network, lesson, rows)))
     return answers(network, task, lesson.examples.take(rows), batch_size=recipe.plan.batch,
                    accelerator=machine.accelerator, crew=waiting_crew(machine)).answer  # fmt: skip

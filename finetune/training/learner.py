@@ -225,16 +225,24 @@ class Learner(L.LightningModule):
         Raises:
             TrainingError: An answer is not finite.
         """
+        logits, target = self.answered(part)
+        values = self.task.measure(self.task.answer(torch.from_numpy(logits)), target)
+        return {f"{part}_{name}": value for name, value in values.items()}
+
+    def answered(self, part: str = "validation") -> tuple[np.ndarray, np.ndarray]:
+        """(n, K) logits and the targets of those pictures, in the order of their rows.
+
+        Raises:
+            TrainingError: A logit is not finite.
+        """
         mine = tuple(torch.cat(parts).numpy() for parts in zip(*self.seen, strict=True)) if self.seen else None
         logits, target, index = _gather(mine)
         order = np.argsort(index)
-        answered, target = torch.from_numpy(logits[order]), target[order]
-        if not torch.isfinite(answered).all():
+        if not np.isfinite(logits).all():
             raise TrainingError(
                 self._unsound(f"The network's answers on {part} pictures are not finite", self.global_step)
             )
-        values = self.task.measure(self.task.answer(answered), target)
-        return {f"{part}_{name}": value for name, value in values.items()}
+        return logits[order], target[order]
 
     def look_again(self) -> None:
         """Passes over the validation pictures once more, with the weights that are in place now."""

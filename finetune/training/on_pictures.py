@@ -46,6 +46,8 @@ class Turn:
         teacher: Whose answers count, where the phase asks for one.
         share: Of the time that is left for all phases, where the plan goes by the clock.
         last: Whether the weights of its last epoch are handed on, be they the best or not.
+        safe: (n, K) logits of the validation examples, in the order of their rows, under a probe from which the phase
+            must not lead away; None where it runs its course.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Turn:
     teacher: Teacher | None
     share: float = 1.0
     last: bool = False
+    safe: np.ndarray | None = None
 
     def key(self, phase: Phase) -> str:
         """What the files of the phase are called by."""
@@ -75,6 +78,7 @@ def fit_on_pictures(
     # Lightning costs seconds to import, and a probe has no use for it.
     from ..models.adapters import add_lora, merge_lora
     from ..models.recompute import recomputed
+    from .giving_up import GiveUp
     from .learner import Learner
     from .loggers import chosen
     from .memory import memory_told
@@ -111,6 +115,7 @@ def fit_on_pictures(
             stages = [Stage(s.name, tuple(f"network.{name}" for name in s.parameters)) for s in learning]
             names = chosen(plan.log)[0]
             meters = [Metered(around.folder, turn.prefix + phase.name, names)] if names else []
+            guards = [GiveUp(task, turn.safe)] if turn.safe is not None else []
             learner: Any = None
 
             def fit(phase: Phase, standing: Standing) -> tuple[list[Candidate], bool]:
@@ -122,7 +127,7 @@ def fit_on_pictures(
                 return fit_phase(
                     learner, stages, phase, plan, around, index=turn.index, monitor=turn.monitor, higher=turn.higher,
                     data={"train_dataloaders": train, "val_dataloaders": validation}, epochs=turn.epochs,
-                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters], standing=standing,
+                    batches=batches, prefix=turn.prefix, watchers=[*watchers, *meters, *guards], standing=standing,
                     last=turn.last,
                 )  # fmt: skip
 
@@ -137,7 +142,8 @@ def fit_on_pictures(
                 offers, asked = rolled_back(fit, ran, place, network, say=say, note=note)
             else:
                 offers, asked = fit(ran, place)
-            for line in (*_afterwards(learner, watchers), *(f"  {line}" for line in place.failed)):
+            lines = (*_afterwards(learner, watchers), *(guard.said() for guard in guards))
+            for line in (*filter(None, lines), *(f"  {line}" for line in place.failed)):
                 say(line)
             if not asked and around.ledger is None:
                 place.checkpoints.clear()  # else when it is noted that the phase is done

@@ -77,7 +77,11 @@ def room_left(
             f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same",
         )
     if reached > 1 - MUCH:
-        return phases, lesson, f"{said}: that is what moving the backbone has to beat"
+        # By the clock the time was promised, and a method that was named is carried out. What was measured is recorded
+        # as phases, and a run of that recipe must end where this one does.
+        gives_up = asked.method == "auto" and asked.time is None and asked.lr != "auto" and not asked.phases
+        told = f"{said}: that is what moving the backbone has to beat"
+        return phases, replace(lesson, gives_up=gives_up), told + (", or it ends early" if gives_up else "")
     lesson = replace(lesson, lean=HALF_WAY)
     rests = "the run ends half way to what moved, unless validation knows better"
     if asked.lr is not None or asked.phases:

@@ -81,7 +81,7 @@ def settle(
     folds = list(stratified_folds(target, groups, seed))
     if not folds:
         return Settled(lean, logits[lean], safe)
-    losses = {share: _losses(task, answered, target) for share, answered in logits.items()}
+    losses = {share: refined_losses(task, answered, target) for share, answered in logits.items()}
     held_out, lost = np.empty_like(safe), np.empty_like(losses[0.0])
     chosen = []
     for others, held in folds:
@@ -105,7 +105,7 @@ def _worse(task: Task, after: np.ndarray, before: np.ndarray, target: np.ndarray
     return new < old if HIGHER_IS_BETTER[metric] else new > old
 
 
-def _losses(task: Task, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+def refined_losses(task: Task, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(n,) the loss of each example once the logits are divided by the temperature that suits them all.
 
     Weights that were trained on blended targets are less sure of themselves than a fitted head, and some grow too sure:

@@ -45,6 +45,7 @@ class Lesson:
         features: Features of all examples under the backbone as it was loaded, where a phase needs them.
         plain: A head fitted on those of `train` without varied versions, where somebody has needed it already.
         lean: Of the way from the probe to what moves, the share to take where validation cannot tell.
+        gives_up: Whether a phase ends early where validation tells that it leads away from the probe.
     """
 
     examples: Examples
@@ -54,6 +55,7 @@ class Lesson:
     features: Values | None
     plain: tuple[nn.Module, HeadFit] | None = None
     lean: float = 0.0
+    gives_up: bool = False
 
     def groups(self, rows: np.ndarray) -> list[Any]:
         """What the examples of some rows belong to."""
@@ -121,6 +123,7 @@ def transfer(
     higher = HIGHER_IS_BETTER[metric]
     offers: list[Candidate] = []
     fitted: HeadFit | None = None
+    safe: np.ndarray | None = None
     stopped = False
     ran = list(phases)
     ends = _to_the_end(plan, phases)
@@ -131,6 +134,7 @@ def transfer(
             epochs=like.lengths.get(phase.name) if like is not None else None,
             head_decay=fitted.decay if fitted else None,
             share=phase.epochs / (sum(later.epochs for later in phases[index:]) or 1), last=ends,
+            safe=safe,
         )  # fmt: skip
         key, ledger = turn.key(phase), around.ledger
         done = ledger.done(key) if ledger is not None else None
@@ -157,6 +161,8 @@ def transfer(
             stopped = True
             break
         say(_line(offers[-1], metric))
+        if phase.on == "features" and len(lesson.validation) and lesson.gives_up:
+            safe = of_features(network, lesson, np.sort(lesson.validation))
         if stopped or (like is not None and like.chosen.phase == phase.name):
             break
     if stopped:
@@ -198,9 +204,7 @@ def _come_to_rest(
     def logits_at(share: float) -> np.ndarray:
         load_state(network, between(safe, moved, share))
         if share == 0.0 and lesson.features is not None:
-            with torch.no_grad():
-                known = torch.from_numpy(lesson.features.at(lesson.validation).copy())
-                return np.asarray(network.head.eval()(known).numpy())
+            return of_features(network, lesson, lesson.validation)
         return run_over(
             network, lesson.examples.take(lesson.validation), batch_size=plan.batch,
             device=device_for(around.machine.accelerator), crew=waiting_crew(around.machine),
@@ -277,16 +281,21 @@ def _offer(
     """Keeps a fitted head as weights to choose from, and its row in the table."""
     score, row = None, {"phase": prefix + phase.name, "epoch": 0, "step": 0, "train_loss": fitted.loss}
     if len(lesson.validation):
-        assert lesson.features is not None  # noqa: S101
-        with torch.no_grad():
-            logits = network.head.eval()(torch.from_numpy(lesson.features.at(lesson.validation).copy()))
-        values = task.measure(task.answer(logits), lesson.target[lesson.validation])
+        logits = of_features(network, lesson, lesson.validation)
+        values = task.measure(task.answer(torch.from_numpy(logits)), lesson.target[lesson.validation])
         score = values[metric]
         row |= {f"validation_{name}": value for name, value in values.items()}
     state = around.folder / "checkpoints" / f"{key}.safetensors"
     write_state(state, {f"network.{name}": tensor for name, tensor in network.state_dict().items()})
     add_row(around.folder / "metrics.csv", row)
     return Candidate(phase=phase.name, epoch=0, score=score, state=state)
+
+
+def of_features(network: Network, lesson: Lesson, rows: np.ndarray) -> np.ndarray:
+    """(n, K) logits of the head for rows of the lesson's examples, whose features are known."""
+    assert lesson.features is not None  # noqa: S101
+    with torch.no_grad():
+        return np.asarray(network.head.eval()(torch.from_numpy(lesson.features.at(rows).copy())).numpy())
 
 
 def _best(offers: list[Candidate], higher: bool) -> Candidate:

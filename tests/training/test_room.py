@@ -58,6 +58,18 @@ def test_where_a_probe_knows_little_the_run_leans_forward_also_when_a_recipe_is_
     assert told(textures, apart=3.3, asked=ft.Plan(accelerator="cpu", **said))[1].lean == 0
 
 
+@pytest.mark.parametrize(
+    "said, gives_up",
+    [
+        ({}, True), ({"epochs": 3}, True), ({"method": "lp-ft"}, False), ({"time": "5m"}, False),
+        ({"lr": "auto"}, False), ({"phases": PHASES}, False),
+    ],
+)  # fmt: skip
+def test_what_has_a_probe_to_beat_may_end_early_unless_it_was_asked_for(textures, said, gives_up):
+    assert told(textures, apart=3.3, asked=ft.Plan(accelerator="cpu", **said))[1].gives_up == gives_up
+    assert not told(textures, apart=0.0, asked=ft.Plan(accelerator="cpu", **said))[1].gives_up
+
+
 def test_a_rare_class_that_is_never_answered_is_something_to_gain(textures):
     network = tiny()
     what, task = lesson(textures, network)
