@@ -10,7 +10,6 @@ import numpy as np
 from ..tasks.base import Task
 from .settle import refined_losses
 
-
 PLAIN = 0.1
 """Share of the probe's loss below which a difference is no reason to end, be it as certain as it may: weights that have
 hardly moved differ from the probe by little, and by that on every example."""
@@ -20,8 +19,8 @@ class GiveUp(L.Callback):
     """Ends a phase after the first epoch whose answers are plainly worse than the probe's.
 
     That is by more than a standard error, and by more than a tenth of the probe's own loss. Compared are the losses by
-    which the run comes to rest later, of the averaged weights where there is an average. A phase that goes wrong does so
-    early: its rate is highest then. All ranks see the answers of all, and so end alike.
+    which the run comes to rest later, of the averaged weights where there is an average. All ranks see the answers of
+    all, and so end alike.
 
     Args:
         task: Says what the losses are.
