@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 
 from ..tasks.base import Task
-from .settle import refined_losses
+from .settle import losses_at, temperature
 
 PLAIN = 0.1
 """Share of the probe's loss below which a difference is no reason to end, be it as certain as it may: weights that have
@@ -40,8 +40,11 @@ class GiveUp(L.Callback):
         if trainer.sanity_checking:
             return
         logits, target = module.answered()
-        before = refined_losses(self.task, self.safe, target)
-        worse = refined_losses(self.task, logits, target) - before
+        after, before = (
+            losses_at(self.task, answer, target, temperature(self.task, answer, target))
+            for answer in (logits, self.safe)
+        )
+        worse = after - before
         if worse.mean() > max(worse.std() / np.sqrt(len(worse)), PLAIN * before.mean()):
             self.after = trainer.current_epoch + 1
             trainer.should_stop = True

@@ -15,12 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..tasks.base import Task
 from ..tasks.metric_names import HIGHER_IS_BETTER
 from .probe import stratified_folds
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SURE = 2.0
+"""Standard errors by which a share must be better than the probe for a run that leans to it: one single example whose
+loss changes is one standard error already, however many do not."""
+
+PLAIN = 0.01
+"""Share of the loss below which a difference is none, be it as certain as it may: where all is right at both ends, each
+example differs by next to nothing, and all of them in the same direction."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,11 @@ def settle(
 ) -> Settled:
     """Chooses the share by cross-fitting.
 
-    Each fold of validation is answered at the share that the others prefer to `lean` by more than one standard error
-    (Breiman et al. 1984, "Classification and Regression Trees", ch. 3: of models that cannot be told apart take the
-    one that was best before anybody looked), else at `lean`; the final share is the mean of those. Where `lean` is 0,
-    nothing moves unless the folds together are answered better for it, and no worse by the metric.
+    Each fold of validation is answered at the share that the others prefer to `lean`, else at `lean`; the final share
+    is the mean of those. They prefer what is better by more than a standard error (Breiman et al. 1984, "Classification
+    and Regression Trees", ch. 3: of models that cannot be told apart take the one that was best before anybody
+    looked), and by more than two where `lean` is 0. Then nothing moves either unless the folds together are answered
+    better for it, and no worse by the metric.
 
     Args:
         logits_at: (n, K) logits of the validation examples with the weights at a share.
@@ -81,21 +90,23 @@ def settle(
     folds = list(stratified_folds(target, groups, seed))
     if not folds:
         return Settled(lean, logits[lean], safe)
-    losses = {share: refined_losses(task, answered, target) for share, answered in logits.items()}
-    held_out, lost = np.empty_like(safe), np.empty_like(losses[0.0])
+    held_out, lost, before = np.empty_like(safe), np.empty(len(target)), np.empty(len(target))
     chosen = []
     for others, held in folds:
+        suits = {share: temperature(task, answered[others], target[others]) for share, answered in logits.items()}
+        losses = {share: losses_at(task, answered, target, suits[share]) for share, answered in logits.items()}
         share = _preferred({share: loss[others] for share, loss in losses.items()}, lean)
-        held_out[held], lost[held] = logits[share][held], losses[share][held]
+        held_out[held], lost[held], before[held] = logits[share][held], losses[share][held], losses[0.0][held]
         chosen.append(share)
-    moved = lean > 0 or (lost.mean() < losses[0.0].mean() and not _worse(task, held_out, safe, target, metric))
+    moved = lean > 0 or (lost.mean() < before.mean() and not _worse(task, held_out, safe, target, metric))
     return Settled(float(np.mean(chosen)) if moved else 0.0, held_out if moved else safe, safe)
 
 
 def _preferred(losses: Mapping[float, np.ndarray], lean: float) -> float:
-    """The share of the lowest loss among those that are better than `lean` by more than a standard error, else that."""
-    gains = {share: losses[lean] - loss for share, loss in losses.items()}
-    told = [share for share, gain in gains.items() if gain.mean() > gain.std() / np.sqrt(len(gain))]
+    """The share of the lowest loss among those that are surely better than `lean`, else that."""
+    gains, sure = {share: losses[lean] - loss for share, loss in losses.items()}, 1.0 if lean else SURE
+    least = PLAIN * losses[lean].mean()
+    told = [s for s, gain in gains.items() if gain.mean() > max(least, sure * gain.std() / np.sqrt(len(gain)))]
     return max(told, key=lambda share: gains[share].mean(), default=lean)
 
 
@@ -105,18 +116,28 @@ def _worse(task: Task, after: np.ndarray, before: np.ndarray, target: np.ndarray
     return new < old if HIGHER_IS_BETTER[metric] else new > old
 
 
-def refined_losses(task: Task, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(n,) the loss of each example once the logits are divided by the temperature that suits them all.
+def temperature(task: Task, logits: np.ndarray, target: np.ndarray) -> float:
+    """What logits are divided by for the lowest loss of these examples; 1 for numbers, which have none.
 
     Weights that were trained on blended targets are less sure of themselves than a fitted head, and some grow too sure:
     neither says how well they tell classes apart (the refinement of Berta et al. 2025, arXiv 2501.19195), and a
-    temperature mends both later.
+    temperature mends both later. Targets are a little blurred, by 1 / (n + 2) as in Platt 1999, so that it does not
+    vanish where all answers are right.
     """
     from scipy.optimize import minimize_scalar
 
+    if task.labels.kind == "number":
+        return 1.0
     answered, known = torch.from_numpy(logits), torch.from_numpy(target)
-    if task.labels.kind != "number":
-        found = minimize_scalar(lambda power: float(task.loss(answered / 10**power, known)), bounds=(-1, 1),
-                                method="bounded")  # fmt: skip
-        answered = answered / 10**found.x
+    shares = functional.one_hot(known, logits.shape[1]).float() if task.labels.kind == "class" else known.float()
+    even = 1 / logits.shape[1] if task.labels.kind == "class" else 0.5
+    blurred = torch.lerp(shares, torch.full_like(shares, even), 1 / (len(target) + 2))
+    found = minimize_scalar(lambda power: float(task.loss(answered / 10**power, blurred)), bounds=(-2, 2),
+                            method="bounded")  # fmt: skip
+    return float(10**found.x)
+
+
+def losses_at(task: Task, logits: np.ndarray, target: np.ndarray, temperature: float) -> np.ndarray:
+    """(n,) the loss of each example at a temperature."""
+    answered, known = torch.from_numpy(logits) / temperature, torch.from_numpy(target)
     return np.array([float(task.loss(answered[i : i + 1], known[i : i + 1])) for i in range(len(target))])

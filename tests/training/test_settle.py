@@ -119,9 +119,19 @@ def test_a_run_that_leans_forward_still_goes_where_validation_sends_it():
 
 
 def test_numbers_are_compared_as_they_are():
-    targets = list(np.linspace(0, 1, 40))
+    targets = list(np.linspace(0, 1, 200))
     task = ft.Regress().build(Labels.from_targets("number", targets), targets)
     target = task.labels.encode(targets)
-    rng = np.random.default_rng(0)
-    at = {share: (target[:, None] + (1.5 - share) * rng.normal(size=(40, 1))).astype(np.float32) for share in SHARES}
-    assert settle(at.__getitem__, target, task, metric="rmse").share > 0.5
+    noise = np.random.default_rng(0).normal(size=(200, 1))
+    at = {share: (target.reshape(-1, 1) + (1.5 - share) * noise).astype(np.float32) for share in SHARES}
+    assert settle(at.__getitem__, target, task, metric="rmse").share == 1
+
+
+@pytest.mark.parametrize("n", [21, 60, 200])
+def test_one_example_that_changes_sides_moves_no_run_that_leans_to_the_probe(n):
+    target = np.arange(n) % 2
+    # All others are a little surer of what they were right about already.
+    at = {share: (1 + 0.02 * share) * logits_of(target, 3.0, 0.1, 5) for share in SHARES}
+    for share, logits in at.items():
+        logits[0] = (1 - 2 * share) * np.array([-3, 3], np.float32)
+    assert settle(at.__getitem__, target, TASK, metric="accuracy").share == 0
