@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 import finetune as ft
 from finetune.data.labels import Labels
 from finetune.tasks.metric_names import HIGHER_IS_BETTER
-from finetune.training.settle import SHARES, between, settle
+from finetune.training.settle import SHARES, between, losses_at, settle
 
 LABELS = Labels.from_targets("class", ["a", "b"])
 TASK = ft.Classify().build(LABELS, ["a", "b"])
@@ -135,3 +135,24 @@ def test_one_example_that_changes_sides_moves_no_run_that_leans_to_the_probe(n):
     for share, logits in at.items():
         logits[0] = (1 - 2 * share) * np.array([-3, 3], np.float32)
     assert settle(at.__getitem__, target, TASK, metric="accuracy").share == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ft.Classify(), ft.Classify(loss="focal"), ft.Classify(class_weight="balanced", label_smoothing=0.1),
+        ft.Classify(loss="logit-adjusted"), ft.Tag(), ft.Tag(loss="asymmetric"), ft.Regress(), ft.Regress(loss="huber"),
+    ],
+)  # fmt: skip
+def test_the_loss_of_each_example_is_that_of_the_task_for_it_alone(options):
+    given = {
+        ft.Classify: ("class", ["a", "b", "c"] * 4), ft.Tag: ("labels", [("a",), ("b", "c"), ("a", "c")] * 4),
+        ft.Regress: ("number", list(np.linspace(0, 1, 12))),
+    }  # fmt: skip
+    kind, targets = given[type(options)]
+    task = options.build(Labels.from_targets(kind, targets), targets)
+    target = task.labels.encode(targets)
+    logits = np.random.default_rng(0).normal(size=(12, task.labels.num_outputs)).astype(np.float32)
+    found = losses_at(task, logits, target, 1.7)
+    alone = [float(task.loss(torch.from_numpy(logits[[i]]) / 1.7, torch.from_numpy(target[[i]]))) for i in range(12)]
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
