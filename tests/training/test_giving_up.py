@@ -57,3 +57,14 @@ def test_a_phase_that_had_ended_stays_so_where_it_is_gone_on_with():
         trainer = SimpleNamespace(should_stop=False)
         guard.on_train_start(trainer, None)
         assert trainer.should_stop == stops
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:.*")  # the ranks are other processes; what they say is theirs
+def test_two_ranks_give_up_together(tmp_path, textures):
+    network = tiny()
+    what, task = lesson(textures, network, n=31)  # so that one rank has a validation picture more
+    plan, wild = replace(PLAN, devices=2), Phase(name="wild", epochs=3, lr=0.1, schedule="constant")
+    outcome = transfer(network, task, replace(what, gives_up=True), plan, (PROBE, wild), around(tmp_path, plan),
+                       say=lambda line: None)  # fmt: skip
+    assert outcome.lengths == {"probe": 0, "wild": 1} and not outcome.stopped
