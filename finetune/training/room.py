@@ -77,9 +77,7 @@ def room_left(
             f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same",
         )
     if reached > 1 - MUCH:
-        # By the clock the time was promised, and a method that was named is carried out. What was measured is recorded
-        # as phases, and a run of that recipe must end where this one does.
-        gives_up = asked.method == "auto" and asked.time is None and asked.lr != "auto" and not asked.phases
+        gives_up = _may_give_up(asked)
         told = f"{said}: that is what moving the backbone has to beat"
         return phases, replace(lesson, gives_up=gives_up), told + (", or it ends early" if gives_up else "")
     lesson = replace(lesson, lean=HALF_WAY)
@@ -88,6 +86,17 @@ def room_left(
         return phases, lesson, f"{said}: much is left to learn, so that {rests}"
     quick = tuple(_quicker(phase, asked) for phase in phases)
     return quick, lesson, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}, and {rests}"
+
+
+def _may_give_up(asked: Plan) -> bool:
+    """Whether nothing that was asked for is lost where a phase ends early.
+
+    A method that was named is carried out, by the clock the time was promised, and without the way back to the probe a
+    phase that ended early would be the result. What was measured is recorded as phases, and a run of that recipe must
+    end where the first one did.
+    """
+    told = asked.phases or asked.time is not None or asked.lr == "auto"
+    return asked.method == "auto" and asked.settle == "interpolate" and not told
 
 
 def _quicker(phase: Phase, asked: Plan) -> Phase:

@@ -62,7 +62,7 @@ def test_where_a_probe_knows_little_the_run_leans_forward_also_when_a_recipe_is_
     "said, gives_up",
     [
         ({}, True), ({"epochs": 3}, True), ({"method": "lp-ft"}, False), ({"time": "5m"}, False),
-        ({"lr": "auto"}, False), ({"phases": PHASES}, False),
+        ({"lr": "auto"}, False), ({"phases": PHASES}, False), ({"settle": "last"}, False), ({"settle": "best"}, False),
     ],
 )  # fmt: skip
 def test_what_has_a_probe_to_beat_may_end_early_unless_it_was_asked_for(textures, said, gives_up):
