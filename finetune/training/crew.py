@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -76,11 +77,19 @@ class Spawned:
     def work(self, job: Job[T], device: torch.device, progress: Progress | None = None) -> list[T]:
         """As `Crew.work` says."""
         shares = [Share(rank, len(self._devices)) for rank in range(len(self._devices))]
+        # Packed, by value, before the work begins here: a pool packs in a thread of its own, which would take weights
+        # that are on their way to a device by then, or move them to shared memory while they are computed with.
+        packed = pickle.dumps(job)
         with ProcessPoolExecutor(len(shares) - 1, mp_context=get_context("spawn")) as pool:
-            others = [pool.submit(job, share, self._devices[share.rank], None) for share in shares[1:]]
+            others = [pool.submit(_unpacked, packed, share, self._devices[share.rank]) for share in shares[1:]]
             mine = job(shares[0], device, progress)
             return [mine, *(_or_here(_outcome(other), job, share, device)
                             for other, share in zip(others, shares[1:], strict=True))]  # fmt: skip
+
+
+def _unpacked(packed: bytes, share: Share, device: torch.device) -> Any:
+    """The same job in another process."""
+    return pickle.loads(packed)(share, device, None)
 
 
 def _outcome(other: Future[Any]) -> Any:

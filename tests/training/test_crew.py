@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -38,6 +39,27 @@ class Fails:
         if self.how == "dies":
             os._exit(3)
         raise self.how
+
+
+class Packed:
+    """Takes its time to be packed, and must not be at work meanwhile."""
+
+    def __init__(self) -> None:
+        self.home, self.begun = os.getpid(), False
+
+    def __getstate__(self):
+        time.sleep(0.3)
+        assert not self.begun, "packed while it is at work"
+        return self.__dict__
+
+    def __call__(self, share, device, progress):
+        self.begun = os.getpid() == self.home
+        return share.rank
+
+
+def test_a_job_is_packed_for_others_before_it_begins_here():
+    """Else weights travel while they are moved: two pictures of fifteen had other features, once in many runs."""
+    assert Spawned([CPU] * 3).work(Packed(), CPU) == [0, 1, 2]
 
 
 def test_processes_that_are_started_share_features(tmp_path):
