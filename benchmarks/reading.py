@@ -9,7 +9,8 @@ a figure is the median of the rounds by processor time, which other processes on
 extremes, and by the clock. fastai takes part where it can be imported (2.8.12 needs fastprogress below 1.1); it does
 flip, light and colour to whole batches.
 
-"off" decodes in each epoch; "first epoch" decodes and keeps; "later epochs" reads what was kept.
+"off" decodes in each epoch; "first epoch" decodes and keeps; "later epochs" reads what was kept; "run of 3" is three
+epochs, the shortest run by default, of which the first one keeps.
 """
 
 from __future__ import annotations
@@ -147,13 +148,24 @@ def speed(sources: list[str], root: Path, rounds: int) -> None:
     def known(count: int) -> Kept:
         return warm.setdefault("set", Kept(root / "warm", count, most=2**40))
 
+    def run(epochs: int) -> Loop:
+        begun: dict[str, Kept] = {}
+        epoch = ours(folder, lambda count: begun.get("set") or begun.setdefault("set", fresh(count)))
+
+        def loop() -> Iterable[Any]:
+            begun.clear()
+            for _ in range(epochs):
+                yield from epoch()
+
+        return loop
+
     loops = torchvision_loops(folder) | {"timm": timm_loop(folder)}
     if (loop := fastai_loop(folder)) is not None:
         loops["fastai"] = loop
     peers = set(loops)
     loops |= {
         "finetune, off": ours(folder, lambda count: None), "finetune, first epoch": ours(folder, fresh),
-        "finetune, later epochs": ours(folder, known),
+        "finetune, later epochs": ours(folder, known), "finetune, run of 3": run(3),
     }  # fmt: skip
     for loop in loops.values():
         timed(loop)
