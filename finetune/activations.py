@@ -27,13 +27,14 @@ from .data.workers import PictureLoader
 from .errors import UnreadableError
 from .features import key, ready, versions
 from .models.cut import Cut
+from .models.fast import fast_lower
 from .shelf import Rows, Shelf, Volume
 from .types import Batch
 
 KEPT_BYTES = 8 * 2**30
 """How much of the disk the activations of all runs may take; what was unused for longest goes first."""
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when reading, resizing or the file changes."""
 
 Precision = Literal["float16", "float32"]
@@ -245,10 +246,13 @@ class _Filling:
 
     def __call__(self, share: Share, device: torch.device, progress: Progress | None) -> None:
         want, span = self.want, share.span(self.want.shape[0], self.batch_size)
-        at = span.start
+        at, lower = span.start, None
         with Rows(self.path) as rows, ready(want.divided.network, device) as on:
             for inputs in want.pictures(self.batch_size, self.workers, span):
-                output = want.divided.lower(inputs.to(on, non_blocking=True))
+                inputs = inputs.to(on, non_blocking=True)
+                if lower is None:
+                    lower = fast_lower(want.divided, inputs, count=want.shape[0]) or want.divided.lower
+                output = lower(inputs)
                 kept = output.to(getattr(torch, want.precision))
                 if not torch.isfinite(kept).all() and torch.isfinite(output).all():
                     raise OverflowError(f"in {want.precision} some of its numbers are infinite")

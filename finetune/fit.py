@@ -54,6 +54,7 @@ def fit(
     head_epochs: int | None = None,
     patience: int | None = None,
     stage: str | None = None,
+    freeze_to: str | None = None,
     sizes: Sequence[int] | int | None = None,
     lora_rank: int | None = None,
     lora_alpha: float | None = None,
@@ -189,6 +190,7 @@ def fit(
         head_epochs: Length of the first phase of "head-then-full" [3].
         patience: Ends a phase after so many epochs that are no better; 0 never does [0].
         stage: The stage that "surgical" trains; a wrong name lists them.
+        freeze_to: The lowest stage that moves, instead of all; "none" for all [as the data decides].
         sizes: Sides of smaller training pictures in phases before the last: 128,160.
         lora_rank: Rank of the matrices that "lora" adds [8].
         lora_alpha: Their product is scaled by lora_alpha / lora_rank [16].

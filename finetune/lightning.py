@@ -180,7 +180,8 @@ def _prepare(recipe: Recipe) -> _Prepared:
         raise ConfigError("folds are several runs, and a Trainer fits once. Expected ft.fit, or no folds.")
     # Stages are known with the network; that there are two below the head is enough to count phases.
     recipe.check()
-    _only(plan, plan.build(pretrained=pretrained, stages=("lower", plan.stage or "upper", "head")))
+    unread = replace(plan, freeze_to=None)
+    _only(plan, unread.build(pretrained=pretrained, stages=("lower", plan.stage or "upper", "head")))
     # The Trainer says where the steps are taken; what is done here is done once.
     machine = Machine.of(replace(plan, devices=1, num_nodes=1, strategy="auto"))
     with tempfile.TemporaryDirectory(prefix="finetune-") as folder:

@@ -109,6 +109,13 @@ def cut(network: Network, learning: Sequence[Stage], pictures: Tensor) -> Cut | 
     return None
 
 
+def made_up(network: Network) -> Tensor:
+    """Two pictures of noise to cut a network by, (2, C, H, W) on its device: what they show does not matter."""
+    shape = (2, network.spec.in_chans, *network.spec.size)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return noise.to(network.mean.device)
+
+
 class _Call(NamedTuple):
     """A layer that has returned.
 

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, fx, nn
 
+from .cut import Cut
 from .folding import Shapes, folded
 from .fused import fuse
 from .network import Network, body_features
@@ -56,9 +57,7 @@ class Fast:
         """As `Network.features`."""
         if self.way == "plain":
             return self.network.features(inputs)
-        parts = torch.split(inputs.contiguous(memory_format=torch.channels_last), _at_a_time())
-        found = [self.network.for_head(self.body(self.network.normalised(part))) for part in parts]
-        return torch.cat(found) if len(found) > 1 else found[0]
+        return _in_parts(inputs, lambda part: self.network.for_head(self.body(self.network.normalised(part))))
 
     def logits(self, inputs: Tensor) -> Tensor:
         """As the network itself."""
@@ -84,17 +83,66 @@ def fast(network: Network, inputs: Tensor, *, count: int, ways: tuple[Way, ...] 
     if count < ENOUGH or not _possible(network, inputs):
         return plain
     with torch.inference_mode():
-        pictures = network.normalised(inputs[:COMPARED].contiguous(memory_format=torch.channels_last))
-        expected = plain.body(pictures)
-        for way in ways:
-            try:
-                body = _build(network, way, pictures)
-                if body is not None and _agree(body(pictures), expected):
-                    return Fast(network, way, body)
-            # A network is anybody's code, and tracing runs it on what are no tensors: it may raise anything.
-            except Exception:
-                continue
-    return plain
+        pictures = _normalised(network, inputs)
+        found = _first_way(network, ways, pictures, plain.body(pictures))
+    return Fast(network, *found) if found is not None else plain
+
+
+def fast_lower(
+    divided: Cut, inputs: Tensor, *, count: int, ways: tuple[Way, ...] = ("fused", "folded")
+) -> Callable[[Tensor], Tensor] | None:
+    """What crosses a cut, by the first of some ways that gives what `Cut.lower` gives.
+
+    Args:
+        divided: Where the network is cut; what lies below is frozen. What is changed about it afterwards is not seen.
+        inputs: As for `fast`.
+        count: As for `fast`.
+        ways: What to try, in this order.
+
+    Returns:
+        From (N, C, H, W) pictures as for `Network.features` to (N, *shape) without a gradient; None where no way is
+        both possible and worth building.
+    """
+    network = divided.network
+    if count < ENOUGH or not _possible(network, inputs):
+        return None
+    with torch.no_grad():  # and not in inference mode: what comes out, autograd may keep for the layers above
+        pictures = _normalised(network, inputs)
+        expected = divided.lower(inputs[:COMPARED].contiguous(memory_format=torch.channels_last))
+        found = _first_way(network, ways, pictures, expected, until=divided.at)
+    if found is None:
+        return None
+    body = found[1]
+
+    @torch.no_grad()
+    def lower(pictures: Tensor) -> Tensor:
+        return _in_parts(pictures, lambda part: body(network.normalised(part)))
+
+    return lower
+
+
+def _first_way(
+    network: Network, ways: tuple[Way, ...], pictures: Tensor, expected: Tensor, until: str | None = None
+) -> tuple[Way, fx.GraphModule] | None:
+    """The first of some ways that gives what is expected of normalised pictures, and its graph."""
+    for way in ways:
+        try:
+            body = _build(network, way, pictures, until)
+            if body is not None and _agree(body(pictures), expected):
+                return way, body
+        # A network is anybody's code, and tracing runs it on what are no tensors: it may raise anything.
+        except Exception:
+            continue
+    return None
+
+
+def _normalised(network: Network, inputs: Tensor) -> Tensor:
+    return network.normalised(inputs[:COMPARED].contiguous(memory_format=torch.channels_last))
+
+
+def _in_parts(inputs: Tensor, pass_: Callable[[Tensor], Tensor]) -> Tensor:
+    found = [pass_(part) for part in torch.split(inputs.contiguous(memory_format=torch.channels_last), _at_a_time())]
+    return torch.cat(found) if len(found) > 1 else found[0]
 
 
 def _at_a_time() -> int:
@@ -113,8 +161,8 @@ def _possible(network: Network, inputs: Tensor) -> bool:
     )
 
 
-def _build(network: Network, way: Way, pictures: Tensor) -> fx.GraphModule | None:
-    graph, folds = folded(network)
+def _build(network: Network, way: Way, pictures: Tensor, until: str | None) -> fx.GraphModule | None:
+    graph, folds = folded(network, until)
     if way == "folded":
         return graph if folds else None
     shapes = Shapes(graph)

@@ -37,7 +37,23 @@ class _Features(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Keeps every convolution and norm in one piece: those of timm that pad by the picture's size cannot be traced."""
+    """Keeps every convolution and norm in one piece: those of timm that pad by the picture's size cannot be traced.
+
+    Attributes:
+        gave: The name of each layer to the node of what it gave; None where that is not one tensor, or not one time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gave: dict[str, fx.Node | None] = {}
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """Traces a layer, and writes down what it gave."""
+        result = super().call_module(m, forward, args, kwargs)
+        name = self.path_of_module(m)
+        once = isinstance(result, fx.Proxy) and name not in self.gave
+        self.gave[name] = result.node if once else None
+        return result
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
@@ -62,27 +78,45 @@ class Shapes(fx.Interpreter):
         return result
 
 
-def folded(network: Network) -> tuple[fx.GraphModule, int]:
+def folded(network: Network, until: str | None = None) -> tuple[fx.GraphModule, int]:
     """The way from normalised pictures to what the body says, traced, with norms folded where that is exact.
 
     Args:
-        network: On the CPU, in evaluation mode; it is copied and stays as it is.
+        network: On the CPU; it is copied and stays as it is.
+        until: The name in `network.named_modules()` of a layer of the body at whose output the way ends; None for all
+            of it.
 
     Returns:
         A graph with weights of its own, channels last, and how many norms it has lost.
 
     Raises:
         Exception: Whatever tracing raises where the body's steps depend on the values it sees, or copying it.
+        KeyError: `until` is no layer that runs, or not once.
     """
     body = copy.deepcopy(network.body).requires_grad_(False).eval()
     _take_apart(body)
     root = _Features(body, pre_logits=network.pre_logits)
-    graph = fx.GraphModule(root, _Tracer().trace(root))
+    tracer = _Tracer()
+    traced = tracer.trace(root)
+    if until is not None:
+        _end(traced, tracer.gave[until])
+    graph = fx.GraphModule(root, traced)
     _pass_by(graph)
     count = _fold(graph)
     # What the tracer left behind, and nothing else, would be copied to channels last in vain.
     graph.delete_all_unused_submodules()
     return graph.to(memory_format=torch.channels_last), count
+
+
+def _end(traced: fx.Graph, last: fx.Node | None) -> None:
+    """Takes away all that comes after a node, whose value is then the result."""
+    if last is None:
+        raise KeyError("no single tensor comes out there")
+    for node in reversed(list(traced.nodes)):
+        if node is last:
+            break
+        traced.erase_node(node)
+    traced.output(last)
 
 
 def called(graph: fx.GraphModule) -> Find:

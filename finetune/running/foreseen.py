@@ -22,7 +22,8 @@ from ..training.on_pictures import in_epochs
 from ..training.phase import Phase
 from ..training.shown import plan_rows
 from ..training.traffic import Efficiency, efficiency, link_speed, ring_bytes
-from .gather import decided, held_out, pretrained
+from .gather import held_out
+from .planned import decided, phases_of
 from .resolution import suit
 
 
@@ -104,7 +105,7 @@ def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
     network = recipe.model.build(task.head_outputs)
     if plan.zero_gamma:
         zero_gammas(network)
-    phases = plan.build(pretrained=pretrained(recipe), stages=[stage.name for stage in network.stages])
+    phases, deep = phases_of(recipe, plan, network, examples)
     _, why = suit(network, recipe.model, phases, examples)
     splits = split_examples(
         examples, validation=recipe.data.validation, test=recipe.data.test, seed=plan.seed,
@@ -124,7 +125,7 @@ def foresee(recipe: Recipe, *, link: str | None = None) -> Forecast:
             found.append(_foreseen(row, phase, replace(recipe, plan=plan), there, count, taken, speed))
     return Forecast(
         world=there.world_size, num_nodes=there.num_nodes, accelerator=here.accelerator, examples=count,
-        phases=tuple(found), reasons=(*reasons, *why),
+        phases=tuple(found), reasons=(*reasons, *deep, *why),
     )  # fmt: skip
 
 

@@ -35,7 +35,6 @@ from ..tasks.base import Task
 from ..tasks.options import Embed
 from ..tasks.taxonomy import labels_for, told_merged
 from ..training.crew import crew_of, waiting_crew
-from ..training.defaults import Facts, decide
 from ..training.freeze import learning_stages
 from ..training.loggers import chosen
 from ..training.machine import Machine, accumulation, seed_all
@@ -44,6 +43,7 @@ from ..training.offers import Surroundings
 from ..training.phase import Phase
 from ..training.plan import Plan
 from ..training.teaching import Teacher
+from .planned import decided, phases_of
 from .resolution import suit
 
 LARGE = 8_192  # pictures a step up to which linear scaling held (Goyal et al. 2017)
@@ -118,7 +118,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     network = recipe.model.build(task.head_outputs)
     if plan.zero_gamma:
         zero_gammas(network)
-    phases = plan.build(pretrained=pretrained(recipe), stages=[stage.name for stage in network.stages])
+    phases, deep = phases_of(asked, plan, network, examples)
     for phase in phases:
         learning_stages(network, network.stages, phase.learns)
     teacher = Teacher(taught_by.network, taught_by.task.labels, names) if taught_by is not None else None
@@ -143,7 +143,7 @@ def gather(recipe: Recipe, machine: Machine, folder: Path, talk: Talk) -> Materi
     return Material(
         recipe=recipe, asked=asked, machine=machine, examples=examples, names=names, network=network, phases=phases,
         features=known, notes=(*notes, *told_pairs(pairs)), pairs=tuple(pairs),
-        clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *why, *measured), teacher=teacher,
+        clusters=joined(examples, pairs, recipe.data), reasons=(*reasons, *deep, *why, *measured), teacher=teacher,
         looks=looks,
     )  # fmt: skip
 
@@ -159,7 +159,7 @@ def again(material: Material, recipe: Recipe) -> Material:
     asked = replace(recipe, model=material.asked.model, task=task_for(recipe.task, examples.kind),
                     plan=machine.recorded(recipe.plan))  # fmt: skip
     plan, reasons = decided(asked, examples)
-    phases = plan.build(pretrained=pretrained(asked), stages=[stage.name for stage in network.stages])
+    phases, deep = phases_of(asked, plan, network, examples)
     known, taught_by = material.features, _load_teacher(plan.teacher)
     if known is None and any(phase.on == "features" for phase in phases):
         known = features(network, examples, batch_size=plan.batch, device=device_for(machine.accelerator),
@@ -167,7 +167,7 @@ def again(material: Material, recipe: Recipe) -> Material:
     teacher = Teacher(taught_by.network, taught_by.task.labels, material.names) if taught_by is not None else None
     return replace(
         material, recipe=replace(asked, plan=plan), asked=asked, network=network, phases=phases, features=known,
-        reasons=reasons, teacher=teacher,
+        reasons=(*reasons, *deep), teacher=teacher,
     )  # fmt: skip
 
 
@@ -209,27 +209,11 @@ def _fitted(
     return plan, tuple(told)
 
 
-def decided(recipe: Recipe, examples: Examples) -> tuple[Plan, tuple[str, ...]]:
-    """The plan with what the data decides, and why."""
-    data, plan = recipe.data, recipe.plan
-    plan.check_kind(examples.kind)
-    parts = list(examples.table["split"])
-    given = sum(part == "train" for part in parts) / len(parts)
-    share = 1 - 1 / data.folds if data.folds else given or 1 - data.validation - data.test
-    return decide(plan, Facts.of(examples.kind, examples.targets, share=share, pretrained=pretrained(recipe),
-                                 embeds=isinstance(recipe.task, Embed)))  # fmt: skip
-
-
 def held_out(data: Data, options: TaskOptions) -> Literal["pictures", "classes", "classes if enough"]:
     """What the parts that are not learned from are made of, as `split_examples` takes it."""
     if data.hold_out != "auto":
         return data.hold_out
     return "classes if enough" if isinstance(options, Embed) and data.order is None else "pictures"
-
-
-def pretrained(recipe: Recipe) -> bool:
-    """Whether the backbone's weights are worth keeping."""
-    return recipe.model.weights != "none" or recipe.model.module is not None
 
 
 def _load_teacher(folder: str | None) -> Model | None:

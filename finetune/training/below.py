@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ..activations import Activations, activations
 from ..data.workers import PictureLoader
 from ..features import device_for
-from ..models.cut import Cut, cut
+from ..models.cut import Cut, cut, made_up
 from ..models.network import Network
 from ..types import Stage
 from .crew import crew_of
@@ -97,8 +96,7 @@ def computed_once(
 
 
 def _divided(network: Network, learning: Sequence[Stage]) -> Cut | None:
-    shape = (network.spec.in_chans, *network.spec.size)
-    # What the pictures show does not matter; made up, they need not be read.
-    noise = torch.randint(0, 256, (2, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = cut(network, learning, noise.to(next(network.parameters()).device))
-    return found if found is not None and 2 * math.prod(found.shape) <= LARGEST * math.prod(shape) else None
+    pictures = made_up(network)
+    found = cut(network, learning, pictures)
+    small = found is not None and 2 * math.prod(found.shape) <= LARGEST * math.prod(pictures.shape[1:])
+    return found if small else None

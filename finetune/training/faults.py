@@ -16,6 +16,9 @@ from .phase import OPTIMIZERS, SCHEDULES
 if TYPE_CHECKING:
     from .plan import Plan
 
+MOVES_ALL = ("auto", "full", "head-then-full", "lp-ft", "l2-sp", "distill")
+"""Methods with a phase that moves everything, and so can be told to begin further up."""
+
 
 def faults(plan: Plan) -> list[str]:
     """A line for each thing that is wrong, in the order of the plan's fields."""
@@ -141,7 +144,7 @@ def _method(plan: Plan) -> list[str]:
         wrong.append('The method "distill" learns from a teacher. Expected the folder of an earlier run as teacher.')
     for name, methods in (
         ("stage", ("surgical",)), ("teacher", ("distill",)),
-        ("sizes", ("auto", "full", "head-then-full", "lp-ft", "l2-sp", "distill")),
+        ("sizes", MOVES_ALL), ("freeze_to", MOVES_ALL),
     ):  # fmt: skip
         if getattr(plan, name) and plan.method in METHODS and plan.method not in methods:
             wrong.append(
@@ -174,7 +177,7 @@ def _variation(plan: Plan) -> list[str]:
 
 def idle_in_a_probe(plan: Plan) -> list[str]:
     """The options that say something of steps on pictures, of which a probe takes none."""
-    words = ("sampler", "mixup", "cutmix", "ema", "sizes", "soup", "time", "steps", "compile")
+    words = ("sampler", "mixup", "cutmix", "ema", "sizes", "soup", "time", "steps", "compile", "freeze_to")
     return [name for name in words if getattr(plan, name) not in ("auto", "shuffle", 0, None, (), False)]
 
 

@@ -22,6 +22,7 @@ from ..models.network import Network
 from ..tasks.base import Task
 from ..types import Batch, Stage
 from .compiling import compiled, reason
+from .frozen_part import FrozenPart, frozen_part
 from .machine import scaling
 from .means import RunningMean
 from .optimizers import DECAYS, make_optimizer
@@ -60,6 +61,7 @@ class Learner(L.LightningModule):
         self.network, self.task, self.phase, self.plan = network, task, phase, plan
         # No module, so that the network's weights have one name: where batches hold activations at a cut of it.
         self.divided: Cut | None = None
+        self._frozen_part: FrozenPart | None = None
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self.train_loss = RunningMean()
         self.batches = 0  # taken so far, of any kind: whoever watches sees that something moves
@@ -104,8 +106,13 @@ class Learner(L.LightningModule):
         torch.manual_seed(1_000_003 * self._seed + self.global_rank)
         if self.global_step:
             self._keep_rates()
-        # Here and not before, since what is compiled does not travel to spawned ranks.
+        # Here and not before, since what is compiled or fused does not travel to spawned ranks.
         self._compiled = compiled(self.network) if self.plan.compile else None
+        # Where nothing else is done to the forward pass.
+        plain = self.trainer.precision == "32-true" and type(self.trainer.strategy) in _WHOLE
+        if plain and self.divided is None and not self.plan.compile and not self.plan.grad_checkpointing:
+            looks = int(self.trainer.num_training_batches) * self.phase.epochs * self.plan.batch
+            self._frozen_part = frozen_part(self.network, self._learning, self.phase, looks=looks)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a (mixed) batch, ()."""
@@ -184,6 +191,9 @@ class Learner(L.LightningModule):
         if self.divided is not None:
             upper: Tensor = self.network.head(self.divided.upper(inputs))
             return upper
+        if self._frozen_part is not None:
+            answered: Tensor = self.network.head(self._frozen_part(inputs))
+            return answered
         # Channels last: convolutions are faster for it on CPUs and GPUs alike.
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         if stage == "train" and self._compiled is not None:
@@ -197,8 +207,8 @@ class Learner(L.LightningModule):
         return logits
 
     def on_train_end(self) -> None:
-        """What was compiled belongs to the phase."""
-        self._compiled = None
+        """What was compiled or fused belongs to the phase."""
+        self._compiled = self._frozen_part = None
 
     def on_train_epoch_start(self) -> None:
         """The mean of the loss is that of an epoch; one that is gone on with keeps its own."""

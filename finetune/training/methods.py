@@ -18,6 +18,9 @@ TUNE_RATE = (1e-4, 1e-2)
 # What is small, new and starts at 0 moves faster than pretrained weights may.
 SLIGHT_RATE = (1e-3, 3e-2)
 
+EVERYTHING = "none"
+"""What `Plan.freeze_to` says where nothing is to be frozen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -53,7 +56,7 @@ class Method:
             ConfigError: Random weights for a method that keeps to pretrained ones, or a stage that does not exist.
         """
         self.check(pretrained=pretrained)
-        return self.make(plan, pretrained, stages)
+        return _above(self.make(plan, pretrained, stages), plan.freeze_to, stages)
 
     def check(self, *, pretrained: bool) -> None:
         """Refuses random weights for a method that keeps to pretrained ones.
@@ -180,6 +183,21 @@ def _grown(plan: Plan, phase: Phase) -> tuple[Phase, ...]:
         replace(phase, name=f"{phase.name} at {size}", size=size, epochs=epochs, steps=steps) for size in plan.sizes
     ]
     return (*small, replace(phase, epochs=max(1, phase.epochs - epochs * len(small)), steps=steps))
+
+
+def _above(phases: tuple[Phase, ...], stage: str | None, stages: Sequence[str]) -> tuple[Phase, ...]:
+    """Phases of which those that would move everything leave all below a stage as it is."""
+    if stage is None or stage == EVERYTHING:
+        return phases
+    if stage not in stages[:-1]:
+        raise ConfigError(
+            f"freeze_to is the lowest stage that moves. Expected one of {', '.join(stages[:-1])}, or {EVERYTHING}. "
+            f"Got {stage}.{nearest(stage, stages[:-1])}"
+        )
+    upper = tuple(stages[stages.index(stage) :])
+    if len(upper) == len(stages):
+        return phases
+    return tuple(replace(phase, learns=upper) if phase.learns == "all" else phase for phase in phases)
 
 
 _ALL = (

@@ -37,6 +37,8 @@ class Plan:
         head_epochs: Length of the first phase of "head-then-full".
         patience: Ends a phase after so many epochs without a better `monitor`; 0 never does.
         stage: The stage that "surgical" trains.
+        freeze_to: The lowest stage that moves in phases that would move everything; all below stays as it is. "none"
+            freezes nothing; where left out the data decides under method "auto", and nothing is frozen under others.
         sizes: Sides in pixels of the training pictures in phases before the last one, which is at the network's own
             size (progressive resizing, Howard 2018); each takes an equal share of the epochs.
         lora_rank: Rank of the matrices that "lora" adds, 1 or more.
@@ -138,6 +140,7 @@ class Plan:
     head_epochs: int = 3
     patience: int = 0
     stage: str | None = None
+    freeze_to: str | None = None
     sizes: tuple[int, ...] = ()
     lora_rank: int = 8
     lora_alpha: float = 16.0

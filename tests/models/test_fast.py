@@ -8,7 +8,8 @@ from torch import nn
 
 import finetune as ft
 from finetune.models import fast as room
-from finetune.models.fast import ENOUGH, Fast, fast
+from finetune.models.cut import cut
+from finetune.models.fast import ENOUGH, Fast, fast, fast_lower
 from tests.models.plain_nets import network_of
 
 # Of both libraries: sums, squeezing, activations inside norms, branches, and convolutions without norms.
@@ -107,8 +108,8 @@ def test_a_way_that_answers_otherwise_is_not_taken(monkeypatch, wrong):
     network = lively("timm/test_resnet")
     build = room._build
 
-    def off(network, way, pictures):
-        body = build(network, way, pictures)
+    def off(network, way, pictures, until):
+        body = build(network, way, pictures, until)
         return (lambda pictures: body(pictures) * (1 + wrong)) if way == "fused" else body
 
     monkeypatch.setattr(room, "_build", off)
@@ -174,3 +175,61 @@ def test_pictures_of_any_size_and_batches_of_any_length_agree(seed, side, n):
     assert isinstance(pass_, Fast)
     other = torch.randint(0, 256, (n, 3, side, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     close(pass_.features(other), network.features(other))
+
+
+CUTS = {
+    "timm/test_resnet": "layer3", "timm/test_efficientnet": "blocks.2", "torchvision/mobilenet_v3_small": "features.5",
+    "torchvision/resnet18": "layer2", "torchvision/squeezenet1_1": "features.7",
+}  # fmt: skip
+
+
+def divided(name):
+    """A network cut below a stage."""
+    network = lively(name)
+    names = [stage.name for stage in network.stages]
+    found = cut(network, network.stages[names.index(CUTS[name]) :], pictures(network))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize("way", ["fused", "folded"])
+def test_what_crosses_a_cut_is_what_the_network_itself_gives_there(name, way):
+    found = divided(name)
+    if way == "folded" and not any(isinstance(m, nn.BatchNorm2d) for m in found.network.modules()):
+        return  # nothing can be folded, so that this is no way at all
+    lower = fast_lower(found, pictures(found.network), count=ENOUGH, ways=(way,))
+    assert lower is not None
+    for n in (5, 1, 11):
+        batch = pictures(found.network, n, seed=n)
+        close(lower(batch), found.lower(batch))
+        close(lower(batch / 255), found.lower(batch / 255))
+
+
+def test_layers_above_learn_from_what_crosses_a_cut_and_those_below_get_no_gradient():
+    found = divided("timm/test_resnet")
+    network = found.network
+    lower = fast_lower(found, pictures(network), count=ENOUGH)
+    batch = pictures(network, 6)
+    gradients = []
+    for crossing in (lower(batch), found.lower(batch)):
+        network.zero_grad()
+        network.head(found.upper(crossing)).square().sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and not any("layer1" in name for name in gradients[0])
+    for name, gradient in gradients[0].items():
+        close(gradient, gradients[1][name])
+
+
+def test_below_a_cut_nothing_is_prepared_for_a_few_pictures_or_other_precisions():
+    found = divided("timm/test_resnet")
+    batch = pictures(found.network)
+    assert fast_lower(found, batch, count=ENOUGH - 1) is None
+    found.network.bfloat16()
+    assert fast_lower(found, batch, count=ENOUGH) is None
+
+
+def test_a_way_below_a_cut_that_answers_otherwise_is_not_taken(monkeypatch):
+    found = divided("timm/test_resnet")
+    monkeypatch.setattr(room, "_build", lambda *_: lambda pictures: found.lower(pictures) * 1.001)
+    assert fast_lower(found, pictures(found.network), count=ENOUGH) is None

@@ -128,3 +128,21 @@ def test_a_module_that_is_called_twice_is_nobodys():
     find = called(graph)
     kinds = [type(find(node)).__name__ for node in graph.graph.nodes]
     assert kinds == ["NoneType", "Conv2d", "NoneType", "Conv2d", "NoneType", "NoneType"]
+
+
+@pytest.mark.parametrize("until", ["body.conv", "body.norm", "body.second"])
+@torch.inference_mode()
+def test_the_way_ends_where_it_is_asked_to(until):
+    network = network_of(Parts(WAYS["plainly"][0]), width=6)
+    seen = []
+    network.get_submodule(until).register_forward_hook(lambda module, given, output: seen.append(output.clone()))
+    x = torch.randn(3, 3, 12, 10)
+    network.body(x)
+    torch.testing.assert_close(folded(network, until)[0](x), seen[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("until", ["body.second", "body.missing"])
+def test_a_way_cannot_end_at_a_layer_that_runs_twice_or_never(until):
+    network = network_of(Parts(WAYS["a convolution that is called twice"][0]), width=6)
+    with pytest.raises(KeyError):
+        folded(network, until)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from finetune.errors import ConfigError
 from finetune.training.clock import seconds
 from finetune.training.defaults import Facts, decide
+from finetune.training.faults import MOVES_ALL
 from finetune.training.methods import METHODS
 from finetune.training.phase import Phase
 from finetune.training.plan import Plan
@@ -63,6 +64,26 @@ def test_a_stage_that_does_not_exist_is_answered_with_those_that_do():
         Plan(method="surgical", stage="layer9").build(pretrained=True, stages=STAGES)
 
 
+@pytest.mark.parametrize("method", MOVES_ALL[1:])
+def test_all_below_a_stage_stays_where_everything_else_moves(method):
+    all_of_it = Plan(method=method, **words(method)).build(pretrained=True, stages=STAGES)
+    upper = Plan(method=method, freeze_to="layer1", **words(method)).build(pretrained=True, stages=STAGES)
+    assert any(phase.learns == "all" for phase in all_of_it)
+    assert [phase.learns for phase in upper] == [
+        STAGES[1:] if phase.learns == "all" else phase.learns for phase in all_of_it
+    ]
+    assert [replace(a, learns="all") for a in upper[1:]] == [replace(a, learns="all") for a in all_of_it[1:]]
+    for nothing in ("none", "stem"):
+        same = Plan(method=method, freeze_to=nothing, **words(method)).build(pretrained=True, stages=STAGES)
+        assert same == all_of_it
+
+
+@pytest.mark.parametrize("stage", ["layer9", "head"])
+def test_a_stage_to_freeze_to_that_is_none_is_answered_with_those_that_are(stage):
+    with pytest.raises(ConfigError, match=rf"stem, layer1, layer2, or none\. Got {stage}"):
+        Plan(method="lp-ft", freeze_to=stage).build(pretrained=True, stages=STAGES)
+
+
 def test_growing_pictures_end_at_the_networks_own_size():
     phases = Plan(epochs=6, sizes=(96, 128)).build(pretrained=True)
     assert [(phase.size, phase.epochs) for phase in phases[1:]] == [(96, 2), (128, 2), (0, 2)]
@@ -83,6 +104,7 @@ def test_what_is_no_time_is_refused(given):
     {"epochs": 3, "steps": 10}, {"epochs": 3, "time": "1m"}, {"accumulate": 2, "effective_batch": 64},
     {"effective_batch": 50}, {"method": "surgical"}, {"method": "distill"}, {"method": "probe", "stage": "layer1"},
     {"method": "full", "views": 2}, {"method": "probe", "steps": 3}, {"method": "lora", "sizes": (96,)},
+    {"method": "surgical", "stage": "layer1", "freeze_to": "layer1"}, {"method": "probe", "freeze_to": "layer1"},
     {"lr": 0}, {"lr": "fast"}, {"batch_size": 0}, {"batch_size": "big"}, {"schedule": "steps"}, {"settle": "first"},
     {"teacher_weight": 0.0}, {"sizes": (0,)}, {"patience": -1},
     {"optimizer": "lars"}, {"optimizer": "lamb", "lr": "auto"}, {"scale_lr": True, "lr": "auto"},
