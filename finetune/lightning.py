@@ -28,9 +28,10 @@ from .training.alone import LoneLearner
 from .training.freeze import learning_stages
 from .training.machine import Machine
 from .training.offers import Surroundings
+from .training.on_features import fit_on_features
 from .training.phase import Phase
 from .training.plan import Plan
-from .training.transfer import Lesson, fit_on_features
+from .training.transfer import Lesson
 
 
 class PictureData(L.LightningDataModule):

@@ -48,6 +48,7 @@ class HeadFit:
         folds: How many parts of the training examples chose it; 0 where they were too few.
         held_out: (n, K) logits of each training example from a head that was fitted without it; None without folds.
         loss: The training loss at the end.
+        views: How many varied versions of each picture it learned from beside the picture itself.
     """
 
     penalty: float
@@ -55,12 +56,14 @@ class HeadFit:
     folds: int
     held_out: np.ndarray | None
     loss: float
+    views: int = 0
 
     def write(self, path: Path) -> dict[str, Any]:
         """Writes what was held out to a file, and gives the rest as JSON values."""
         if self.held_out is not None:
             write_tensors(path, {"held_out": torch.from_numpy(np.ascontiguousarray(self.held_out))})
-        return {"penalty": self.penalty, "decay": self.decay, "folds": self.folds, "loss": self.loss}
+        found = {"penalty": self.penalty, "decay": self.decay, "folds": self.folds, "loss": self.loss}
+        return found | {"views": self.views}
 
     @classmethod
     def read(cls, path: Path, values: Mapping[str, Any]) -> HeadFit:

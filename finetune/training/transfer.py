@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,14 +17,14 @@ from ..features import Values, device_for, run_over
 from ..models.network import Network
 from ..tasks.base import Task
 from ..tasks.metric_names import HIGHER_IS_BETTER
-from ..views import view_features
-from .crew import crew_of, waiting_crew
+from .crew import waiting_crew
 from .ledger import keep_rows
 from .offers import Candidate, Surroundings, add_row, write_state
+from .on_features import fit_on_features
 from .on_pictures import Turn, fit_on_pictures
 from .phase import Phase
-from .plan import MOST_VIEWED, Plan
-from .probe import HeadFit, Views, fit_head
+from .plan import Plan
+from .probe import HeadFit
 from .settle import Settled, between, settle
 from .soup import greedy_soup
 from .teaching import Teacher
@@ -75,6 +74,7 @@ class Outcome:
         probe: The head fitted on features, where a phase did so.
         settled: How far from it to what moved since the weights are, where validation chose that.
         phases: With the rates and lengths that were measured.
+        views: How many varied versions of each picture the head on features was fitted on; None without such a head.
     """
 
     chosen: Candidate
@@ -84,6 +84,7 @@ class Outcome:
     probe: Candidate | None = None
     settled: Settled | None = None
     phases: tuple[Phase, ...] = ()
+    views: int | None = None
 
 
 def transfer(
@@ -113,8 +114,8 @@ def transfer(
         phases: What happens, in order.
         around: Folder, devices, callbacks.
         say: Is told each phase's result in a line.
-        like: An earlier run of these phases: each is as long as its weights took there, up to the chosen ones, and the
-            result as far from the probe.
+        like: An earlier run of these phases: each is as long as its weights took there, up to the chosen ones, the
+            head sees the versions that served it there, and the result is as far from the probe.
         teacher: For the phases that ask for one.
         prefix: Before the names of checkpoints and table rows.
     """
@@ -147,7 +148,8 @@ def transfer(
                 if phase.on == "features":
                     if ledger is not None:
                         keep_rows(around.folder / "metrics.csv", ledger.rows)
-                    fitted = fit_on_features(network, task, lesson, plan, phase, around, say)
+                    known = like.views if like is not None else None
+                    fitted = fit_on_features(network, task, lesson, plan, phase, around, say, known)
                     kept = [_offer(network, task, lesson, phase, metric, around, key, prefix, fitted)]
                 else:
                     kept, stopped, ran[index] = fit_on_pictures(network, task, lesson, plan, phase, around, turn, say)
@@ -172,7 +174,7 @@ def transfer(
     lengths = {offer.phase: offer.epoch for offer in offers}
     held_out = fitted.held_out if fitted is not None and chosen is probe else None
     return Outcome(chosen=chosen, lengths=lengths, held_out=held_out, stopped=stopped, probe=probe, settled=settled,
-                   phases=tuple(ran))  # fmt: skip
+                   phases=tuple(ran), views=None if fitted is None else fitted.views)  # fmt: skip
 
 
 def _to_the_end(plan: Plan, phases: tuple[Phase, ...]) -> bool:
@@ -231,47 +233,6 @@ def _come_to_rest(
         score = task.measure(
             task.answer(torch.from_numpy(logits_at(share))), lesson.target[lesson.validation])[metric]  # fmt: skip
     return replace(best, score=score, state=path, share=share), settled
-
-
-def fit_on_features(
-    network: Network, task: Task, lesson: Lesson, plan: Plan, phase: Phase, around: Surroundings, say: Say
-) -> HeadFit:
-    """Fits the head of a network as a phase on features says."""
-    assert lesson.features is not None  # noqa: S101  # the run computes them when a phase asks for them
-    views = None
-    if phase.views and len(lesson.train) <= MOST_VIEWED:
-        say(f"  looking at {phase.views} {phase.augment} versions of each training picture")
-        values = view_features(
-            network, lesson.examples.take(lesson.train), policy=phase.augment, views=phase.views,
-            engine=plan.augment_engine, seed=plan.seed, batch_size=plan.batch, workers=around.machine.workers,
-            device=device_for(around.machine.accelerator), crew=crew_of(around.machine),
-        )  # fmt: skip
-        views = Views(values, np.tile(np.arange(len(lesson.train)), phase.views))
-    known, target, groups = lesson.features.at(lesson.train), lesson.target[lesson.train], lesson.groups(lesson.train)
-    if lesson.plain is not None:
-        plain, fitted = lesson.plain
-    else:
-        plain = copy.deepcopy(network.head)
-        fitted = fit_head(plain, known, target, task, groups=groups, seed=plan.seed)
-    varied = None
-    if views is not None:
-        varied = fit_head(network.head, known, target, task, groups=groups, views=views, seed=plan.seed)
-    if varied is None or _held_out_loss(task, fitted, target) < _held_out_loss(task, varied, target):
-        network.head.load_state_dict(plain.state_dict())
-        if varied is not None:
-            say("  training pictures that were held out are answered better without these versions: they are left out")
-    else:
-        fitted = varied
-    how = f"chosen by {fitted.folds} folds of the training part" if fitted.folds else "by default: too few for folds"
-    say(f"  head fitted to convergence, L2 penalty {fitted.penalty:.2g} {how}")
-    return fitted
-
-
-def _held_out_loss(task: Task, fitted: HeadFit, target: np.ndarray) -> float:
-    """The loss of held-out training examples; none where nothing could be held out, so that views stay."""
-    if fitted.held_out is None:
-        return float("inf")
-    return float(task.loss(torch.from_numpy(fitted.held_out), torch.from_numpy(target)))
 
 
 def _offer(

@@ -90,7 +90,7 @@ def test_the_head_that_was_fitted_to_see_is_the_one_that_a_probe_ends_with(textu
     outcomes = []
     for net, told_of in ((network, known), (again, what)):
         if told_of is known:
-            monkeypatch.setattr("finetune.training.transfer.fit_head", None)  # it would be fitted a second time
+            monkeypatch.setattr("finetune.training.on_features.fit_head", None)  # it would be fitted a second time
         folder = tmp_path / str(len(outcomes))
         outcomes.append(transfer(net, task, told_of, plan, PHASES[:1], around(folder, plan), say=lambda line: None))
         monkeypatch.undo()

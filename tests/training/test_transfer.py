@@ -354,9 +354,51 @@ def test_views_that_do_not_help_held_out_pictures_are_left_out(tmp_path, texture
         what, task = lesson(textures, network)
         known = what.features.at(what.train)
         versions = np.concatenate([made(known)] * 2).astype(np.float32) * (20 if name == "noise" else 1)
-        monkeypatch.setattr("finetune.training.transfer.view_features", lambda *a, v=versions, **k: v)
+        monkeypatch.setattr("finetune.training.on_features.view_features", lambda *a, v=versions, **k: v)
         transfer(network, task, what, PLAN, phases, around(tmp_path / name, PLAN), say=lines.append)
         if name == "noise":
             assert any("left out" in line for line in lines)
             assert all(torch.equal(a, b) for a, b in zip(network.parameters(), plain.parameters(), strict=True))
             lines.clear()
+
+
+@pytest.mark.parametrize("serve", [True, False])
+def test_a_final_run_looks_at_versions_only_where_they_served_the_one_that_chose(
+    tmp_path, textures, monkeypatch, serve
+):
+    import numpy as np
+
+    import finetune.training.on_features as on_features
+
+    phases = (Phase(name="probe", learns="head", on="features", views=2),)
+    fits = []
+
+    def fitted(*args, **words):
+        fits.append(words.get("views") is not None)
+        return fit_head(*args, **words)
+
+    fit_head = on_features.fit_head
+    monkeypatch.setattr(on_features, "fit_head", fitted)
+    # Versions say something of their pictures where they are those of a probe that errs without, or else noise.
+    monkeypatch.setattr(
+        on_features, "_held_out_loss", lambda task, found, target: (-1.0 if serve else 1.0) * found.views
+    )
+
+    def versions(network, examples, **words):
+        known = network_features[: len(examples)]
+        return np.concatenate([known] * words["views"])
+
+    monkeypatch.setattr(on_features, "view_features", versions)
+    network = tiny()
+    what, task = lesson(textures, network)
+    network_features = what.features.at(np.arange(len(what.examples)))
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    first = transfer(network, task, what, PLAN, phases, around(tmp_path / "first", PLAN), say=lambda line: None)
+    assert first.views == (2 if serve else 0) and sorted(fits) == [False, True]
+    fits.clear()
+    network.load_state_dict(start)
+    lines = []
+    final = transfer(network, task, whole(what), PLAN, phases, around(tmp_path / "final", PLAN), say=lines.append,
+                     like=first, prefix="final-")  # fmt: skip
+    assert fits == [serve] and final.views == first.views
+    assert any("looking at 2" in line for line in lines) == serve
