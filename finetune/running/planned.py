@@ -53,6 +53,6 @@ def phases_of(
         return phases, ()
     deep = replace(plan, freeze_to=lowest).build(pretrained=pretrained(asked), stages=names)
     return deep, (
-        f"freeze_to {lowest}: at most {LITTLE:.0%} of the weights lie below, which learn little from "
+        f"freeze_to {lowest}: at most {LITTLE:.1%} of the weights lie below, which learn little from "
         f"{len(examples):,} pictures and take much of the time; --freeze-to none moves them too",
     )

@@ -11,7 +11,7 @@ from ..models.network import Network
 FEW = 5_000
 """Examples up to which the lowest stages stay as they are; of more nothing was measured."""
 
-LITTLE = 0.02
+LITTLE = 0.015
 """Share of a backbone's weights up to which its lowest stages do.
 
 Edges and colours are those of all photographs (Yosinski et al. 2014, arXiv 1411.1792). Few weights hold them, and their
