@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,10 @@ def of_ours(options: Any, clip: float) -> tuple[Any, ...]:
     return network, ft.Classify().build(labels, examples.targets), lesson, plan, phase
 
 
-def finetune(options: Any, laps: Laps, *, clip: float = 0.0) -> None:
+def finetune(options: Any, laps: Laps, *, clip: float = 0.0, lowest: bool = True) -> None:
     import lightning as L
 
+    from finetune.training.depth import lowest_to_move
     from finetune.training.machine import Machine
     from finetune.training.offers import Surroundings
     from finetune.training.on_pictures import Turn, fit_on_pictures
@@ -222,7 +224,10 @@ def finetune(options: Any, laps: Laps, *, clip: float = 0.0) -> None:
             laps.end()
 
     network, task, lesson, plan, phase = of_ours(options, clip)
-    laps.watch(network)
+    if not lowest:
+        names = [stage.name for stage in network.stages]
+        phase = replace(phase, learns=tuple(names[names.index(lowest_to_move(network)) :]))
+    laps.watch(network.head)  # what is frozen is not computed by the network itself
     around = Surroundings(folder=Path(options.scratch), machine=Machine.of(plan), callbacks=(Told(),))
     turn = Turn(index=0, prefix="", monitor=None, higher=True, epochs=None, head_decay=None, teacher=None)
     fit_on_pictures(network, task, lesson, plan, phase, around, turn, lambda line: None)
@@ -230,6 +235,10 @@ def finetune(options: Any, laps: Laps, *, clip: float = 0.0) -> None:
 
 def clipping(options: Any, laps: Laps) -> None:
     finetune(options, laps, clip=1.0)
+
+
+def lowest_frozen(options: Any, laps: Laps) -> None:
+    finetune(options, laps, lowest=False)
 
 
 def bare_loop(options: Any, laps: Laps) -> None:
@@ -267,7 +276,8 @@ def sgemm(options: Any, laps: Laps) -> None:
 
 WAYS: dict[str, Callable[[Any, Laps], None]] = {
     "plain loop": plain_loop, "Lightning": lightning, "transformers": transformers, "fastai": fastai,
-    "finetune": finetune, "finetune, clipping": clipping, "bare loop": bare_loop, "sgemm": sgemm,
+    "finetune": finetune, "finetune, clipping": clipping,
+    "finetune, lowest frozen": lowest_frozen, "bare loop": bare_loop, "sgemm": sgemm,
 }  # fmt: skip
 
 

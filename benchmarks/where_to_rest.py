@@ -53,7 +53,9 @@ def table(name: str, train: int, held: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def logits_of(rows: pd.DataFrame, lr: float, seed: int) -> tuple[dict[float, np.ndarray], np.ndarray, Any, float]:
+def logits_of(
+    rows: pd.DataFrame, lr: float, seed: int, **more: Any
+) -> tuple[dict[float, np.ndarray], np.ndarray, Any, float]:
     """What one run answers of its validation part at each share, the targets, the task, and where the run leans."""
     found: dict[str, Any] = {}
 
@@ -66,7 +68,7 @@ def logits_of(rows: pd.DataFrame, lr: float, seed: int) -> tuple[dict[float, np.
         ft.fit(
             rows, image="image", target="target", split="split", backbone="torchvision/mobilenet_v2", mean=0.5, std=0.5,
             weights=str(weights()), method="lp-ft", epochs=5, lr=lr, seed=seed, accelerator="cpu", verbose=False,
-            allow_leaks=True, out=str(Path(folder) / "run"),
+            allow_leaks=True, out=str(Path(folder) / "run"), **more,
         )  # fmt: skip
     return found["logits"], found["target"], found["task"], found["lean"]
 
