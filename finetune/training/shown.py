@@ -94,7 +94,8 @@ def _rate(phase: Phase, plan: Plan, network: Network, learning: Sequence[Stage],
         height = scale * phase.lr
         rate = f"{phase.optimizer}, {height:.2g} on the head"
         if len(learning) > 1 and phase.layer_decay < 1:
-            rate += f" down to {height * phase.layer_decay ** (len(network.stages) - 1):.2g} on {learning[0].name}"
+            lowest, slowest = _rates(learning, phase, height)[-1]
+            rate += f" down to {slowest:.2g} on {lowest}"
         pictures = scale * plan.reference_batch
         rate += (
             f", scaled with the batch: {phase.lr:.2g} times {pictures:.0f}/{plan.reference_batch}"
@@ -137,10 +138,13 @@ def _augment(phase: Phase, plan: Plan, examples: int) -> str:
     return phase.augment + size + (", and a mirrored target is negated" if mirrored else "")
 
 
-def _stages(learning: Sequence[object], network: Network) -> str:
-    if len(learning) == len(network.stages):
-        return f"all {len(learning)} stages"
-    return ", ".join(getattr(stage, "name", "") for stage in learning)
+def _stages(learning: Sequence[Stage], network: Network) -> str:
+    names, every = [stage.name for stage in learning], [stage.name for stage in network.stages]
+    if len(names) == len(every):
+        return f"all {len(names)} stages"
+    if len(names) > 3 and names == every[-len(names) :]:
+        return f"{names[0]} to {names[-1]}, {len(names)} of {len(every)} stages"
+    return ", ".join(names)
 
 
 def _norms(norms: int, moving: int) -> str:
@@ -157,12 +161,12 @@ def _norms(norms: int, moving: int) -> str:
 
 def groups_line(network: Network, phase: Phase, scale: float = 1.0) -> str:
     """The rate of every stage of a phase, from the head down, all multiplied by `scale`."""
-    learning = {stage.name for stage in learning_stages(network, network.stages, phase.learns)}
-    height = 1.0 if phase.lr == "auto" else scale * phase.lr
-    rates = [
-        f"{stage.name} {height * phase.layer_decay**above:.2g}"
-        for above, stage in enumerate(reversed(network.stages))
-        if stage.name in learning
-    ]
+    learning = learning_stages(network, network.stages, phase.learns)
+    rates = _rates(learning, phase, 1.0 if phase.lr == "auto" else scale * phase.lr)
     of = "rates as shares of the head's" if phase.lr == "auto" else "rates"
-    return f'  {of} in "{phase.name}": ' + ", ".join(rates)
+    return f'  {of} in "{phase.name}": ' + ", ".join(f"{name} {rate:.2g}" for name, rate in rates)
+
+
+def _rates(learning: Sequence[Stage], phase: Phase, height: float) -> list[tuple[str, float]]:
+    """Of every stage that learns, from the head down, its rate, as `param_groups` counts it: among those that learn."""
+    return [(stage.name, height * phase.layer_decay**above) for above, stage in enumerate(reversed(learning))]

@@ -5,7 +5,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import finetune as ft
+from finetune.training.freeze import learning_stages
+from finetune.training.machine import Machine
+from finetune.training.phase import Phase
 from finetune.training.rates import OneCycle, cosine, schedule
+from finetune.training.shown import groups_line, plan_rows
 from tests.training.tiny import tiny
 
 
@@ -23,6 +27,24 @@ def test_rates_fall_by_the_decay_from_stage_to_stage_and_every_parameter_has_one
 def test_biases_and_norms_do_not_decay():
     for group in ft.param_groups(tiny(), lr=1.0, weight_decay=0.1):
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+@pytest.mark.parametrize("lowest", range(4))
+def test_the_plan_shows_the_rates_of_the_groups_whichever_stage_is_the_lowest_to_move(lowest):
+    network = ft.Backbone("timm/test_resnet", weights="none").build(3)
+    names = [stage.name for stage in network.stages]
+    phase = Phase(name="up", learns=tuple(names[lowest:]), epochs=2, lr=0.3, layer_decay=0.5)
+    learning = learning_stages(network, network.stages, phase.learns)
+    groups = ft.param_groups(network, lr=0.3, layer_decay=0.5, stages=learning)
+    rates = {group["name"].removesuffix(" (no decay)"): group["lr"] for group in groups}
+    (row,) = plan_rows(network, [phase], ft.Plan(), Machine.of(ft.Plan(accelerator="cpu")), 64)
+    assert f"0.3 on the head down to {rates[names[lowest]]:.2g} on {names[lowest]}" in row["rate"]
+    assert groups_line(network, phase).split(": ")[1] == ", ".join(f"{n} {r:.2g}" for n, r in rates.items())
+    left = len(names) - lowest
+    assert row["learns"] == (
+        f"all {left} stages" if not lowest else f"{names[lowest]} to head, {left} of {len(names)} stages"
+        if left > 3 else ", ".join(names[lowest:])
+    )  # fmt: skip
 
 
 def test_any_module_gets_groups_by_its_own_structure_and_frozen_parameters_none():
