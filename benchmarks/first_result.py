@@ -79,7 +79,7 @@ def fastai(seed: int, epochs: int) -> dict[str, Any]:
         batch_tfms=[*fv.aug_transforms(size=SIDE), fv.Normalize.from_stats((0.5,) * 3, (0.5,) * 3, cuda=False)],
     )  # fmt: skip
 
-    class Noted(fv.Callback):  # type: ignore[misc, name-defined]
+    class Noted(fv.Callback):  # type: ignore[misc]
         order = 60  # after the one that works the measures out
 
         def after_epoch(self) -> None:

@@ -50,17 +50,19 @@ def spec(side: int) -> ImageSpec:
     return ImageSpec(size=(side, side), mean=MEAN, std=STD, interpolation="bilinear")
 
 
-def ours(folder: Path, kept: Callable[[int], Kept | None]) -> Loop:
+def ours(folder: Path, kept: Callable[[int], Kept | None], policy: str = "light", *, whole: bool = True) -> Loop:
+    """Our batches, normalised where `whole`, else as the loader hands them to the network."""
     examples = read_examples(Data(source=str(folder)))
     network = ft.Backbone("torchvision/mobilenet_v2", weights="none", mean=MEAN, std=STD).build(2)
 
     def loop() -> Iterable[Any]:
         loader = make_loader(
-            examples, np.zeros(len(examples), np.int64), spec(224), batch_size=32, train=True, policy="light",
+            examples, np.zeros(len(examples), np.int64), spec(224), batch_size=32, train=True, policy=policy,
             kept=kept(len(examples)),
         )  # fmt: skip
         for batch in loader:
-            yield network.normalised(batch.inputs)  # which in training is the network's part, on its device
+            # Normalising is the network's part in training, on its device.
+            yield network.normalised(batch.inputs) if whole else batch.inputs
 
     return loop
 
