@@ -346,14 +346,14 @@ def test_ctrl_c_while_the_final_fit_begins_keeps_what_validation_chose(parts, tm
 
     made = []
 
-    def versions(*values, **words):
+    def fitting(*values, **words):
         made.append(1)
         if len(made) > 1:
             raise KeyboardInterrupt
         return real(*values, **words)
 
-    real = room.view_features
-    monkeypatch.setattr(room, "view_features", versions)
+    real = room.fit_on_features
+    monkeypatch.setattr(room, "fit_on_features", fitting)
     model = ft.fit(parts("train", "test"), **QUICK | {"method": "lp-ft", "epochs": 1, "views": 1}, out=tmp_path / "run")
     assert len(made) == 2 and model.stopped and "test" in model.metrics
     assert ft.load(tmp_path / "run").folder
