@@ -15,17 +15,16 @@ whole, we decode it as small as libjpeg can without falling below.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 
 import torch
 from clock import processor_seconds
 from PIL import Image
-from reading import Loop, ours, re_encoded
+from reading import Loop, keepers, ours, re_encoded
 
 from finetune.data.folders import walk
 from finetune.data.kept import Kept
@@ -35,6 +34,8 @@ from finetune.data.steps import Crop, Mirror
 from finetune.data.transforms import resize
 
 SHORT, LARGE = 256, (4032, 3024)
+Work = Callable[[], Iterable[Sized]]
+"""Gives pictures, some at a time."""
 
 
 def torchvision_loop(folder: Path) -> Loop:
@@ -51,15 +52,7 @@ def torchvision_loop(folder: Path) -> Loop:
 
 def our_loops(folder: Path, root: Path) -> dict[str, Loop]:
     POLICIES["reference"] = Policy("As torchvision's references.", (Crop(scale=0.08), Mirror()))
-    warm: dict[str, Kept] = {}
-
-    def fresh(count: int) -> Kept:
-        shutil.rmtree(root / "cold", ignore_errors=True)
-        return Kept(root / "cold", count, most=2**40)
-
-    def known(count: int) -> Kept:
-        return warm.setdefault("set", Kept(root / "warm", count, most=2**40))
-
+    fresh, known = keepers(root)
     kept: dict[str, Callable[[int], Kept | None]] = {
         "cache off": lambda count: None, "first epoch": fresh, "later epochs": known,
     }  # fmt: skip
@@ -70,14 +63,14 @@ def our_loops(folder: Path, root: Path) -> dict[str, Loop]:
     }
 
 
-def cost(work: Callable[[], Iterable[torch.Tensor]]) -> float:
+def cost(work: Work) -> float:
     """Processor milliseconds a picture."""
     start = processor_seconds()
-    count = sum(len(inputs) for inputs in work())
+    count = sum(len(pictures) for pictures in work())
     return 1000 * (processor_seconds() - start) / count
 
 
-def in_turn(works: dict[str, Callable[[], Iterable[torch.Tensor]]], rounds: int) -> None:
+def in_turn(works: dict[str, Work], rounds: int) -> None:
     """Prints a table of what each work costs, beside the first."""
     spent: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(rounds + 1):  # the first is not counted
@@ -99,20 +92,19 @@ def photographs(sources: list[str], root: Path) -> list[Path]:
     return sorted(root.glob("photograph-*.jpg"))
 
 
-def by_pil(paths: list[Path]) -> Iterable[torch.Tensor]:
+def by_pil(paths: list[Path]) -> Iterable[Sized]:
     for path in paths:
         picture = Image.open(path).convert("RGB")
         share = SHORT / min(picture.size)
-        picture.resize((round(picture.width * share), round(picture.height * share)), Image.Resampling.BILINEAR)
-        yield torch.zeros(1)  # stands for one picture
+        size = round(picture.width * share), round(picture.height * share)
+        yield [picture.resize(size, Image.Resampling.BILINEAR)]
 
 
-def by_us(paths: list[Path]) -> Iterable[torch.Tensor]:
+def by_us(paths: list[Path]) -> Iterable[Sized]:
     for path in paths:
         picture = read_image(str(path), shrink_to=SHORT)
-        share = SHORT / min(picture.shape[:2])
-        resize(picture, (round(picture.shape[0] * share), round(picture.shape[1] * share)), "bilinear")
-        yield torch.zeros(1)
+        height, width = (round(side * SHORT / min(picture.shape[:2])) for side in picture.shape[:2])
+        yield [resize(picture, (height, width), "bilinear")]
 
 
 def main() -> None:
@@ -128,6 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folder = re_encoded(sources, root / "pictures")
+        print(f"{len(sources)} pictures of 500x400, {options.rounds} rounds in turn\n")
         in_turn({"ImageFolder, torchvision v1": torchvision_loop(folder)} | our_loops(folder, root), options.rounds)
         large = photographs(sources[: options.photographs], root)
         print(f"\n{len(large)} photographs of {LARGE[0]}x{LARGE[1]}\n")

@@ -139,8 +139,8 @@ def re_encoded(sources: list[str], root: Path) -> Path:
     return root
 
 
-def speed(sources: list[str], root: Path, rounds: int) -> None:
-    folder = re_encoded(sources, root / "pictures")
+def keepers(root: Path) -> tuple[Callable[[int], Kept], Callable[[int], Kept]]:
+    """From a number of pictures to a cache for them: an empty one each time, and one that stays."""
     warm: dict[str, Kept] = {}
 
     def fresh(count: int) -> Kept:
@@ -149,6 +149,13 @@ def speed(sources: list[str], root: Path, rounds: int) -> None:
 
     def known(count: int) -> Kept:
         return warm.setdefault("set", Kept(root / "warm", count, most=2**40))
+
+    return fresh, known
+
+
+def speed(sources: list[str], root: Path, rounds: int) -> None:
+    folder = re_encoded(sources, root / "pictures")
+    fresh, known = keepers(root)
 
     def run(epochs: int) -> Loop:
         begun: dict[str, Kept] = {}
