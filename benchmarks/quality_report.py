@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,26 @@ def error(run: Run, counts: np.ndarray) -> np.ndarray:
         return np.einsum("dp,pn,dn->d", up, pairs, down, optimize=True) / (up.sum(1) * down.sum(1))
 
 
-def mean_error(runs: Sequence[Run]) -> float:
-    return float(np.mean([error(run, np.ones((1, len(run["target"]))))[0] for run in runs]))
+def log_loss(run: Run, counts: np.ndarray) -> np.ndarray:
+    """The log loss of a run under counts of its test pictures, likewise: what its probabilities are worth.
+
+    Nothing is held to be less likely than 1e-6, which is what is left of answers in six decimals.
+    """
+    probability = np.clip(run["probability"], 1e-6, None)
+    probability /= probability.sum(1, keepdims=True)
+    lost = -np.log(np.take_along_axis(probability, np.asarray(run["target"])[:, None], 1)[:, 0])
+    return counts @ lost / counts.sum(1)
 
 
-def difference(ours: Sequence[Run], peer: Sequence[Run]) -> tuple[float, float]:
-    """The 95 % interval of the difference of mean errors by a paired bootstrap; above 0 where ours is worse.
+Measure = Callable[[Run, np.ndarray], np.ndarray]
+
+
+def mean(runs: Sequence[Run], measure: Measure = error) -> float:
+    return float(np.mean([measure(run, np.ones((1, len(run["target"]))))[0] for run in runs]))
+
+
+def difference(ours: Sequence[Run], peer: Sequence[Run], measure: Measure = error) -> tuple[float, float]:
+    """The 95 % interval of the difference of means by a paired bootstrap; above 0 where ours is worse.
 
     Units (persons, else pictures) are drawn and not answers: a picture that several seeds tested counts as one.
     """
@@ -46,7 +60,7 @@ def difference(ours: Sequence[Run], peer: Sequence[Run]) -> tuple[float, float]:
         if mine["test"] != other["test"]:
             raise SystemExit(f"{mine['set']}, seed {mine['seed']}: the methods were tested on different pictures.")
         counts = draws[:, [place[unit] for unit in mine["unit"]]]
-        total += error(mine, counts) - error(other, counts)
+        total += measure(mine, counts) - measure(other, counts)
     low, high = np.nanquantile(total / len(ours), (0.025, 0.975))
     return float(low), float(high)
 
@@ -74,8 +88,8 @@ def _series(key: tuple[Any, ...], runs: Sequence[Run], ours: str) -> str:
         f"{_of(runs, 'threads')}, versions {_of(runs, 'version')}, load {min(r['load'] for r in runs)} to "
         f"{max(r['load'] for r in runs)}",
         "",
-        f"| set | train, test, seeds | {' | '.join(methods)} | {ours} worse or better than |",
-        f"| --- | --- | {' | '.join('--:' for _ in methods)} | --- |",
+        f"| set | train, test, seeds | {' | '.join(methods)} | {ours} worse or better than | by log loss |",
+        f"| --- | --- | {' | '.join('--:' for _ in methods)} | --- | --- |",
     ]
     errors: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(run["set"] for run in runs):
@@ -83,34 +97,37 @@ def _series(key: tuple[Any, ...], runs: Sequence[Run], ours: str) -> str:
         of = {m: [by[name, m][seed] for seed in sorted(whole)] for m in methods if by[name, m]}
         if not whole:
             continue
-        errors[name] = {method: mean_error(same) for method, same in of.items()}
+        errors[name] = {method: mean(same) for method, same in of.items()}
         some = next(iter(of.values()))
         cells = [_cell(of[method]) if method in of else "" for method in methods]
         size = f"{_of(some, 'train')}, {_of([{'n': len(r['test'])} for r in some], 'n')}, {len(whole)}"
-        lines.append(f"| {name} | {size} | {' | '.join(cells)} | {_verdict(of, ours, peers)} |")
+        verdicts = _verdict(of, ours, peers, error, "{:+.1%}"), _verdict(of, ours, peers, log_loss, "{:+.3f}")
+        lines.append(f"| {name} | {size} | {' | '.join([*cells, *verdicts])} |")
     return "\n".join([*lines, "", _CELL, *_overall(errors, methods, ours, peers)])
 
 
 _CELL = (
-    "A cell is the mean error over seeds in % (of isic_lesions 1 - AUC), the lowest and highest, "
+    "A cell is the mean error over seeds in % (of isic_lesions 1 - AUC), the lowest and highest, the mean log loss, "
     "and the mean processor seconds of training."
 )
 
 
 def _cell(runs: Sequence[Run]) -> str:
-    values = [100 * mean_error([run]) for run in runs]
+    values = [100 * mean([run]) for run in runs]
     cpu = np.mean([run["cpu"] for run in runs])
-    return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f}), {cpu:.0f} s"
+    return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f}), {mean(runs, log_loss):.3f}, {cpu:.0f} s"
 
 
-def _verdict(of: Mapping[str, Sequence[Run]], ours: str, peers: Sequence[str]) -> str:
+def _verdict(
+    of: Mapping[str, Sequence[Run]], ours: str, peers: Sequence[str], measure: Measure, form: str
+) -> str:  # fmt: skip
     """Which peers ours can be told from; nothing is said of the others."""
     told = []
     for peer in peers:
         if ours in of and peer in of:
-            low, high = difference(of[ours], of[peer])
+            low, high = difference(of[ours], of[peer], measure)
             if low > 0 or high < 0:
-                told.append(f"{'WORSE' if low > 0 else 'better'}: {peer} ({100 * low:+.1f} to {100 * high:+.1f})")
+                told.append(f"{'WORSE' if low > 0 else 'better'}: {peer} ({form.format(low)} to {form.format(high)})")
     return "; ".join(told) or "none can be told apart"
 
 
@@ -127,7 +144,7 @@ def _overall(
     return [
         "",
         f"Mean error over {len(whole)} sets ({', '.join(whole)}): {told}. {ours} / {best}, the best peer: "
-        f"{means[ours] / means[best]:.2f}.",
+        f"{means[ours] / means[best]:.3f}.",
     ]
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
 import re
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 TEST_SHARE = 0.3  # of a set that comes undivided
 CIFAR_TEST = 50  # pictures a class
+DIGITS, DIGITS_TEST = 1000, 500
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def parts(name: str, seed: int, *, most: int | None, test_most: int | None) -> P
     """The parts of a set for a seed: the division of an undivided set, and which training pictures there are.
 
     Args:
-        name: A key of `SETS`, or cifar10:N for N training pictures a class.
+        name: A key of `SETS`, or cifar10:N or digits:N for N training pictures a class.
         seed: Divides and draws. The test part of a set that comes divided is the same for every seed.
         most: Training pictures at most, each class by its share.
         test_most: Likewise for the test part.
@@ -144,7 +148,28 @@ def cifar10(data: Path, seed: int) -> tuple[list[Row], list[Row], str]:
     return in_folders(data / "cifar10" / "train"), drawn(test, CIFAR_TEST * 10, 0), "accuracy"
 
 
+def objects(data: Path, seed: int) -> tuple[list[Row], list[Row], str]:
+    """Animals and other things, one picture of each of 200 classes of ImageNet."""
+    files = sorted((data / "imagenet_sample").glob("*.JPEG"))
+    # The classes of animals have the lower WordNet numbers.
+    return (*divided([Row(str(f), "thing" if f.name > "n025" else "animal", str(f)) for f in files], seed), "accuracy")
+
+
+def digits(data: Path, seed: int) -> tuple[list[Row], list[Row], str]:
+    """The first 1,500 of MNIST's test digits as PNG, written once; of them 500 to test on."""
+    folder = Path(tempfile.gettempdir()) / "finetune-digits"
+    folder.mkdir(exist_ok=True)
+    pixels, labels = (gzip.decompress(file.read_bytes()) for file in sorted((data / "mnist_t10k").glob("*.gz")))
+    rows = []
+    for i, digit in enumerate(np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28)[: DIGITS + DIGITS_TEST]):
+        path = folder / f"{i}.png"
+        if not path.exists():
+            Image.fromarray(digit).save(path)
+        rows.append(Row(str(path), str(labels[8 + i]), str(path)))
+    return rows[:DIGITS], rows[DIGITS:], "accuracy"
+
+
 SETS: dict[str, Callable[[Path, int], tuple[list[Row], list[Row], str]]] = {
     "hymenoptera": hymenoptera, "cats_dogs": cats_dogs, "isic_lesions": isic_lesions, "chest_xray": chest_xray,
-    "cifar10": cifar10,
+    "cifar10": cifar10, "objects": objects, "digits": digits,
 }  # fmt: skip

@@ -78,8 +78,11 @@ def room_left(
         )
     if reached > 1 - MUCH:
         gives_up = _may_give_up(asked)
-        told = f"{said}: that is what moving the backbone has to beat"
-        return phases, replace(lesson, gives_up=gives_up), told + (", or it ends early" if gives_up else "")
+        told = f"{said}: that is what moving the backbone has to beat" + (", or it ends early" if gives_up else "")
+        if phases[0].views and asked.views is None and not asked.phases:
+            phases = (replace(phases[0], views=0, augment="none"), *phases[1:])
+            told += "; its head learns from the pictures as they are, --views adds varied versions"
+        return phases, replace(lesson, gives_up=gives_up), told
     lesson = replace(lesson, lean=HALF_WAY)
     rests = "the run ends half way to what moved, unless validation knows better"
     if asked.lr is not None or asked.phases:

@@ -6,7 +6,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from quality_report import difference, error, report
+from quality_report import difference, error, log_loss, report
 from quality_sets import Row, divided, drawn
 
 
@@ -42,6 +42,17 @@ def test_error_under_counts_is_that_of_scikit_learn_on_repeated_rows():
             assert found == pytest.approx(1 - value)
 
 
+def test_log_loss_under_counts_is_that_of_scikit_learn_on_repeated_rows():
+    from sklearn.metrics import log_loss as theirs
+
+    rng = np.random.default_rng(1)
+    target, probability = rng.integers(0, 3, 30), rng.dirichlet(np.ones(3), 30)
+    counts = rng.multinomial(30, np.full(30, 1 / 30), size=5)
+    for count, found in zip(counts, log_loss(run(target, probability), counts), strict=True):
+        again = np.repeat(np.arange(30), count)
+        assert found == pytest.approx(theirs(target[again], probability[again], labels=[0, 1, 2]))
+
+
 def test_methods_that_answer_alike_cannot_be_told_apart_and_one_that_always_errs_can():
     target = np.arange(30) % 2
     right = np.eye(2)[target]
@@ -70,7 +81,7 @@ def test_only_seeds_that_every_method_has_are_in_the_report():
     right, wrong = np.eye(2)[target], np.eye(2)[1 - target]
     runs = [run(target, right), run(target, wrong, seed=1), run(target, wrong, method="sklearn")]
     text = report(runs)
-    assert "| made | 9, 10, 1 | 0.0 (0.0 to 0.0), 1 s | 100.0 (100.0 to 100.0), 1 s | better: sklearn" in text
+    assert "| 9, 10, 1 | 0.0 (0.0 to 0.0), 0.000, 1 s | 100.0 (100.0 to 100.0), 13.816, 1 s | better: sklearn" in text
     assert "default / sklearn, the best peer: 0.00" in text
 
 

@@ -13,7 +13,7 @@ from tests.training.tiny import around, lesson, state, tiny
 PHASES = (Phase(name="probe", learns="head", on="features"), Phase(name="fine-tune", epochs=2))
 
 
-def told(textures, *, apart, asked=None):
+def told(textures, *, apart, asked=None, planned=PHASES):
     """With features that say the class outright, or nothing at all."""
     network = tiny()
     what, task = lesson(textures, network)
@@ -22,7 +22,7 @@ def told(textures, *, apart, asked=None):
     values[np.arange(len(values)), what.target] += apart
     what = replace(what, features=Values(values, np.arange(len(values)), {}))
     before = state(network)
-    found = room_left(network, task, what, PHASES, asked or ft.Plan(accelerator="cpu"))
+    found = room_left(network, task, what, planned, asked or ft.Plan(accelerator="cpu"))
     assert all((before[name] == tensor).all() for name, tensor in network.state_dict().items())
     return found
 
@@ -35,6 +35,19 @@ def test_where_a_probe_is_always_right_nothing_else_is_planned(textures):
 def test_where_a_probe_errs_the_plan_stays(textures):
     phases, _, line = told(textures, apart=3.3)
     assert phases == PHASES and "has to beat" in line
+
+
+@pytest.mark.parametrize(
+    "apart, said, views",
+    [(3.3, {}, 0), (3.3, {"views": 4}, 4), (3.3, {"phases": PHASES}, 4), (0.0, {}, 4)],
+)  # fmt: skip
+def test_a_head_that_knows_much_learns_from_pictures_as_they_are_unless_views_were_asked_for(
+    textures, apart, said, views
+):  # fmt: skip
+    planned = (replace(PHASES[0], views=4, augment="light"), PHASES[1])
+    phases, _, line = told(textures, apart=apart, asked=ft.Plan(accelerator="cpu", **said), planned=planned)
+    assert phases[0].views == views and (phases[0].augment == "none") == (not views)
+    assert ("as they are" in line) == (not views)
 
 
 def test_where_a_probe_knows_little_the_backbone_moves_faster_unless_its_rate_is_given(textures):
