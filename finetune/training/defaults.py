@@ -97,7 +97,7 @@ def decide(plan: Plan, facts: Facts) -> tuple[Plan, tuple[str, ...]]:
         views = VIEWS if warm and facts.examples <= MOST_VIEWED else 0
         plan = replace(plan, views=views)
         if warm:
-            reasons.append(f"{views} views for the head: " + _of_views(views))
+            reasons.append(_of_views(views, facts.kind))
     if plan.mixup is None:
         # A head that fits its training pictures already would else only grow sure of itself.
         mixup = MIXUP if warm and facts.kind != "number" else 0.0
@@ -135,5 +135,8 @@ def _method(plan: Plan, facts: Facts) -> tuple[str, str]:
     return "lp-ft", f"pretrained weights, {few}" + (f", {facts.rarest:,} of the rarest class" if facts.classes else "")
 
 
-def _of_views(views: int) -> str:
-    return "varied versions cost a pass each, later phases more" if views else "so many pictures are varied enough"
+def _of_views(views: int, kind: Kind) -> str:
+    if not views:
+        return "0 views for the head: so many pictures are varied enough"
+    unless = " unless it knows most without" if kind == "class" else ""
+    return f"{views} views for the head{unless}: varied versions cost a pass each, later phases more"
