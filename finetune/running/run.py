@@ -18,6 +18,7 @@ from ..data.leaks import find_leaks, refuse
 from ..data.recorded import keep_recorded
 from ..data.splits import Splits, split_examples, write_splits
 from ..errors import DataError, listing
+from ..features import device_for
 from ..folder import METRICS, MODEL, SPLITS, resumed_folder, run_folder, write_json
 from ..model import Model, own
 from ..models.network import Network
@@ -33,6 +34,7 @@ from ..training.clock import seconds
 from ..training.crew import waiting_crew
 from ..training.ledger import Ledger
 from ..training.machine import Machine
+from ..training.mirrored import keep_left_and_right
 from ..training.offers import Surroundings
 from ..training.phase import Phase
 from ..training.plan import Plan
@@ -166,7 +168,9 @@ def learn(
 
     # The plan, before anything is trained.
     phases, lesson, room = room_left(network, task, lesson, phases, material.asked.plan)
-    notes = (*material.notes, *splits.notes, *material.reasons, *([room] if room else []))
+    phases, upright = keep_left_and_right(network, task, lesson, phases, material.asked.plan,
+                                          device_for(machine.accelerator))  # fmt: skip
+    notes = (*material.notes, *splits.notes, *material.reasons, *filter(None, (room, upright)))
     rows = show_plan(network, phases, recipe, machine, lesson, task.labels, splits, notes, talk)
 
     # The phases; then, where validation was borrowed from training, once more on everything.

@@ -194,9 +194,9 @@ def _minimise(head: nn.Module, x: Tensor, y: Tensor, task: Task, penalty: float)
 
 
 def stratified_folds(
-    target: np.ndarray, groups: Sequence[Any] | None, seed: int
+    target: np.ndarray, groups: Sequence[Any] | None, seed: int, *, parts: int = FOLDS
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Folds of the training examples: by class where there are classes, never through a group."""
+    """At most so many folds of the training examples: by class where there are classes, never through a group."""
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     n = len(target)
@@ -208,7 +208,7 @@ def stratified_folds(
     if kinds is not None:
         # A class must be seen on both sides of every fold.
         members = min((target == k).sum() if units is None else len(np.unique(units[target == k])) for k in kinds)
-    count = int(min(FOLDS, members))
+    count = int(min(parts, members))
     if count < 2:
         return
     splitter: Any
