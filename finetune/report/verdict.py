@@ -182,7 +182,7 @@ def overfitting(facts: RunFacts) -> list[Point]:
     gap = held - train
     told = f"Log loss is {number(train)} in training and {number(held)} on validation, a gap of {gap:+.4f}"
     if gap < GAP:
-        return [Point("fine", f"{told}: no over-fitting to be seen.")]
+        return [Point("fine", f"{told}, below {GAP:g}: hardly any over-fitting.")]
     return [Point("look", f"{told}: the model knows its training pictures better than new ones (over-fitting).")]
 
 
