@@ -12,6 +12,7 @@ from finetune.data.policies import policy
 from finetune.features import run_over
 from finetune.training.mirrored import LOOKED_AT, UPRIGHT, keep_left_and_right, mirrored_features, some_of_each
 from finetune.training.phase import Phase
+from tests.made import QUICK
 from tests.training.tiny import lesson, state, tiny
 
 PHASES = (
@@ -48,6 +49,16 @@ def test_where_mirrored_pictures_are_other_things_no_phase_mirrors_and_the_line_
     phases, line = told(saws)
     assert "left and right have a meaning" in line and "mirror" not in policy(UPRIGHT).does
     assert phases == tuple(replace(phase, augment=UPRIGHT) for phase in PHASES)
+
+
+def test_a_run_says_so_and_trains_that_way_and_a_policy_that_was_named_stays(saws, tmp_path):
+    words = {**QUICK, "method": "lp-ft", "epochs": 1, "batch_size": 8}
+    plans = {}
+    for name, more in (("open", {}), ("named", {"augment": "standard"})):
+        ft.fit(saws, **words, **more, out=tmp_path / name)
+        plans[name] = (tmp_path / name / "report.md").read_text()
+    assert "left and right have a meaning" in plans["open"] and "standard" not in plans["open"]
+    assert "left and right have a meaning" not in plans["named"] and "standard" in plans["named"]
 
 
 def test_where_mirrored_pictures_are_the_same_things_the_plan_stays(textures):
