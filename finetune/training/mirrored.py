@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 128  # pictures at most
 SURE = 3.0
-"""Standard errors by which mirrored pictures must be answered worse: in 30 draws of photographs, lesions and X-rays they
-came to 2.2 at most, in 5 of digits to 4.5 at least (docs/methods.md, "Left and right")."""
+"""Standard errors by which mirrored pictures must be answered worse: in 30 draws of photographs, lesions and X-rays
+they came to 2.2 at most, in 5 of digits to 4.5 at least (docs/methods.md, "Left and right")."""
 
 PLAIN = 0.2
 """Share of the loss by which they must be, too: where left and right matter a little, variety is worth more."""
