@@ -98,7 +98,7 @@ class PictureCache:
             made = Kept(None, len(self._examples), most=0)
         if made.folder is not None:
             self._promised += need if where == "ram" else 0
-            self._say(f"  pictures are kept decoded in {made.folder} (about {need / 2**20:.0f} MiB)")
+            self._say(f"  {len(rows):,} pictures are kept decoded in {made.folder} (about {need / 2**20:.0f} MiB)")
         self._kept.append(made)
         return made
 

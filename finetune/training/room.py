@@ -6,14 +6,17 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..models.network import Network
 from ..tasks.base import Task
+from .faults import idle_in_a_probe
 from .methods import TUNE_RATE
 from .phase import Phase
 from .plan import Plan
 from .probe import fit_head
+from .settle import SURE, losses_at, temperature
 
 if TYPE_CHECKING:
     from .transfer import Lesson
@@ -69,26 +72,47 @@ def room_left(
     answer = task.answer(torch.from_numpy(fitted.held_out))
     reached = task.measure(answer, lesson.target[lesson.train])["balanced_accuracy"]
     said = f"a probe reaches balanced_accuracy {reached:.4f} on training examples that it was not fitted on"
-    unsaid = asked.epochs is asked.steps is asked.time is None
-    if reached >= 1 - LITTLE and asked.method == "auto" and unsaid and not asked.phases:
-        return (
-            phases[:1],
-            lesson,
-            f"{said}: moving the backbone has nothing to gain, --method lp-ft does so all the same",
-        )
     if reached > 1 - MUCH:
-        gives_up = _may_give_up(asked)
-        told = f"{said}: that is what moving the backbone has to beat" + (", or it ends early" if gives_up else "")
-        if phases[0].views and asked.views is None and not asked.phases:
-            phases = (replace(phases[0], views=0, augment="none"), *phases[1:])
-            told += "; its head learns from the pictures as they are, --views adds varied versions"
-        return phases, replace(lesson, gives_up=gives_up), told
+        sure = np.inf if reached >= 1 - LITTLE else _standard_errors(task, lesson, fitted.held_out)
+        return _little_left(phases, lesson, asked, said, nothing=reached >= 1 - LITTLE, sure=sure)
     lesson = replace(lesson, lean=HALF_WAY)
     rests = "the run ends half way to what moved, unless validation knows better"
     if asked.lr is not None or asked.phases:
         return phases, lesson, f"{said}: much is left to learn, so that {rests}"
     quick = tuple(_quicker(phase, asked) for phase in phases)
     return quick, lesson, f"{said}: much is left to learn, so that the backbone moves at {FAST_RATE:g}, and {rests}"
+
+
+def _little_left(
+    phases: tuple[Phase, ...], lesson: Lesson, asked: Plan, said: str, *, nothing: bool, sure: float
+) -> tuple[tuple[Phase, ...], Lesson, str]:
+    """What `room_left` answers under a probe that knows much; `sure` as `_standard_errors` has it."""
+    told = ""
+    if phases[0].views and asked.views is None and not asked.phases:
+        phases = (replace(phases[0], views=0, augment="none"), *phases[1:])
+        told = "; its head learns from the pictures as they are, --views adds varied versions"
+    count = len(lesson.validation)
+    left_open = asked.method == "auto" and asked.epochs is None and not asked.phases and not idle_in_a_probe(asked)
+    if left_open and nothing:
+        why = "moving the backbone has nothing to gain, --method lp-ft does so all the same"
+        return phases[:1], lesson, f"{said}: {why}{told}"
+    if left_open and asked.settle == "interpolate" and count and sure < SURE:
+        why = f"{count} validation examples could not tell that moving the backbone is better, were all of them right"
+        return phases[:1], lesson, f"{said}, and {why}: it stays, --method lp-ft moves it all the same{told}"
+    gives_up = _may_give_up(asked)
+    beaten = ": that is what moving the backbone has to beat" + (", or it ends early" if gives_up else "")
+    return phases, replace(lesson, gives_up=gives_up), said + beaten + told
+
+
+def _standard_errors(task: Task, lesson: Lesson, held_out: np.ndarray) -> float:
+    """By how many of its standard errors validation would be answered better than by the probe if nothing were lost.
+
+    That is what a run needs `SURE` of to leave the probe. The losses are those of the training part, of which there are
+    more: each example answered by a head that was not fitted on it.
+    """
+    target = lesson.target[lesson.train]
+    losses = losses_at(task, held_out, target, temperature(task, held_out, target))
+    return float(losses.mean() / losses.std() * np.sqrt(len(lesson.validation)))
 
 
 def _may_give_up(asked: Plan) -> bool:

@@ -6,21 +6,23 @@ import pytest
 import finetune as ft
 from finetune.features import Values
 from finetune.training.phase import Phase
-from finetune.training.room import room_left
+from finetune.training.room import _standard_errors, room_left
+from finetune.training.settle import SURE, settle
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, state, tiny
 
 PHASES = (Phase(name="probe", learns="head", on="features"), Phase(name="fine-tune", epochs=2))
 
 
-def told(textures, *, apart, asked=None, planned=PHASES):
-    """With features that say the class outright, or nothing at all."""
+def told(textures, *, apart, asked=None, planned=PHASES, times=50):
+    """With features that say the class outright, or nothing at all, and so many times the validation part."""
     network = tiny()
     what, task = lesson(textures, network)
     rng = np.random.default_rng(0)
     values = rng.normal(size=(len(what.examples), 8)).astype(np.float32)
     values[np.arange(len(values)), what.target] += apart
-    what = replace(what, features=Values(values, np.arange(len(values)), {}))
+    features = Values(values, np.arange(len(values)), {})
+    what = replace(what, features=features, validation=np.tile(what.validation, times))
     before = state(network)
     found = room_left(network, task, what, planned, asked or ft.Plan(accelerator="cpu"))
     assert all((before[name] == tensor).all() for name, tensor in network.state_dict().items())
@@ -62,6 +64,40 @@ def test_where_a_probe_knows_little_the_backbone_moves_faster_unless_its_rate_is
 def test_what_was_asked_for_is_done_all_the_same(textures, said):
     phases, *_ = told(textures, apart=50.0, asked=ft.Plan(accelerator="cpu", **said))
     assert phases == PHASES
+
+
+def test_what_validation_could_not_tell_from_the_probe_is_not_planned(textures):
+    phases, known, line = told(textures, apart=3.3, times=1)
+    assert phases == PHASES[:1] and f"{len(known.validation)} validation examples could not tell" in line
+    varied = (replace(PHASES[0], views=4, augment="light"), PHASES[1])
+    phases, _, line = told(textures, apart=3.3, planned=varied, times=1)
+    assert phases == (replace(varied[0], views=0, augment="none"),) and "as they are" in line
+    assert told(textures, apart=3.3, times=0)[0] == PHASES  # nothing chooses, and the run ends where it was sent
+    assert len(told(textures, apart=0.0, times=1)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"method": "lp-ft"}, {"epochs": 3}, {"phases": PHASES}, {"settle": "last"}, {"settle": "best"}, {"ema": 0.3}],
+)
+def test_what_was_asked_for_is_done_also_where_validation_could_not_tell(textures, said):
+    assert told(textures, apart=3.3, asked=ft.Plan(accelerator="cpu", **said), times=1)[0] == PHASES
+
+
+@pytest.mark.parametrize("count", [20, 40, 400])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bound_is_that_of_the_rule_by_which_a_run_comes_to_rest(textures, count, seed):
+    network = tiny()
+    what, task = lesson(textures, network)
+    rng = np.random.default_rng(seed)
+    classes = network.head.out_features
+    target = rng.integers(classes, size=count)
+    right = np.eye(classes, dtype=np.float32)[target]
+    # Sure of each, and wrong in one of twenty.
+    safe = 4 * np.eye(classes, dtype=np.float32)[np.where(np.arange(count) % 20, target, (target + 1) % classes)]
+    what = replace(what, target=target, train=np.arange(count), validation=np.arange(count))
+    rests = settle(lambda share: (1 - share) * safe + share * 20 * right, target, task, metric="accuracy").share
+    assert (_standard_errors(task, what, safe) >= SURE) == (rests > 0)
 
 
 @pytest.mark.parametrize("said", [{}, {"lr": 0.01}, {"phases": PHASES}])
