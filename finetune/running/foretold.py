@@ -34,7 +34,9 @@ def show_plan(
         talk.say(f"  {note}")
     loss = recipe.task.summary if recipe.task is not None else ""
     rows = plan_rows(network, phases, recipe.plan, machine, len(lesson.train), loss=loss)
-    talk.show(plan_table(rows, f"Plan: {recipe.plan.method}"))
+    # What was found since may have left the probe alone of a method that moves more.
+    method = "probe" if all(phase.on == "features" for phase in phases) else recipe.plan.method
+    talk.show(plan_table(rows, f"Plan: {method}"))
     for phase in phases:
         if phase.on == "pictures" and phase.layer_decay < 1:
             talk.say(groups_line(network, phase, scaling(recipe.plan, machine.world_size)))

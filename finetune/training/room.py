@@ -97,8 +97,9 @@ def _little_left(
         why = "moving the backbone has nothing to gain, --method lp-ft does so all the same"
         return phases[:1], lesson, f"{said}: {why}{told}"
     if left_open and asked.settle == "interpolate" and count and sure < SURE:
-        why = f"{count} validation examples could not tell that moving the backbone is better, were all of them right"
-        return phases[:1], lesson, f"{said}, and {why}: it stays, --method lp-ft moves it all the same{told}"
+        why = f"{count} validation examples could not tell even answers that are all right from that"
+        stays = "so the backbone stays as it is, --method lp-ft moves it all the same"
+        return phases[:1], lesson, f"{said}: {why}, {stays}{told}"
     gives_up = _may_give_up(asked)
     beaten = ": that is what moving the backbone has to beat" + (", or it ends early" if gives_up else "")
     return phases, replace(lesson, gives_up=gives_up), said + beaten + told
@@ -112,7 +113,7 @@ def _standard_errors(task: Task, lesson: Lesson, held_out: np.ndarray) -> float:
     """
     target = lesson.target[lesson.train]
     losses = losses_at(task, held_out, target, temperature(task, held_out, target))
-    return float(losses.mean() / losses.std() * np.sqrt(len(lesson.validation)))
+    return float(losses.mean() / max(losses.std(), 1e-12) * np.sqrt(len(lesson.validation)))
 
 
 def _may_give_up(asked: Plan) -> bool:
