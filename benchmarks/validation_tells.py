@@ -27,7 +27,7 @@ from finetune.data.labels import Labels
 from finetune.features import features
 from finetune.running.resolution import larger_side
 from finetune.training.probe import fit_head, plain_head
-from finetune.training.settle import losses_at, temperature
+from finetune.training.room import standard_errors
 
 VALIDATION = 0.15
 DEFAULT = ["hymenoptera:243", "cats_dogs:250", "cats_dogs:600", "chest_xray:140", "objects:139", "digits:300"]
@@ -42,8 +42,7 @@ def told(values: np.ndarray, rows: Sequence[Row], given: int, seed: int) -> tupl
     task = ft.Classify().build(Labels(kind="class", names=names), [])
     head = plain_head(values.shape[1], len(names))
     answered = fit_head(head, values[train], target, task, groups=[rows[i].unit for i in train], seed=seed).held_out
-    losses = losses_at(task, answered, target, temperature(task, answered, target))
-    return float((answered.argmax(1) == target).mean()), float(losses.mean() / losses.std() * np.sqrt(held))
+    return float((answered.argmax(1) == target).mean()), standard_errors(task, answered, target, count=held)
 
 
 def main() -> None:

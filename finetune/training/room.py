@@ -73,7 +73,7 @@ def room_left(
     reached = task.measure(answer, lesson.target[lesson.train])["balanced_accuracy"]
     said = f"a probe reaches balanced_accuracy {reached:.4f} on training examples that it was not fitted on"
     if reached > 1 - MUCH:
-        sure = np.inf if reached >= 1 - LITTLE else _standard_errors(task, lesson, fitted.held_out)
+        sure = standard_errors(task, fitted.held_out, lesson.target[lesson.train], count=len(lesson.validation))
         return _little_left(phases, lesson, asked, said, nothing=reached >= 1 - LITTLE, sure=sure)
     lesson = replace(lesson, lean=HALF_WAY)
     rests = "the run ends half way to what moved, unless validation knows better"
@@ -86,7 +86,7 @@ def room_left(
 def _little_left(
     phases: tuple[Phase, ...], lesson: Lesson, asked: Plan, said: str, *, nothing: bool, sure: float
 ) -> tuple[tuple[Phase, ...], Lesson, str]:
-    """What `room_left` answers under a probe that knows much; `sure` as `_standard_errors` has it."""
+    """What `room_left` answers under a probe that knows much; `sure` as `standard_errors` has it."""
     told = ""
     if phases[0].views and asked.views is None and not asked.phases:
         phases = (replace(phases[0], views=0, augment="none"), *phases[1:])
@@ -105,15 +105,19 @@ def _little_left(
     return phases, replace(lesson, gives_up=gives_up), said + beaten + told
 
 
-def _standard_errors(task: Task, lesson: Lesson, held_out: np.ndarray) -> float:
-    """By how many of its standard errors validation would be answered better than by the probe if nothing were lost.
+def standard_errors(task: Task, held_out: np.ndarray, target: np.ndarray, *, count: int) -> float:
+    """By how many of its standard errors validation would be answered better than by a probe if nothing were lost.
 
-    That is what a run needs `SURE` of to leave the probe. The losses are those of the training part, of which there are
-    more: each example answered by a head that was not fitted on it.
+    That is what a run needs `SURE` of to leave the probe.
+
+    Args:
+        task: Says what the losses are.
+        held_out: (n, K) logits of training examples, each from a head that was not fitted on it.
+        target: Their encoded targets.
+        count: How many validation examples there are.
     """
-    target = lesson.target[lesson.train]
     losses = losses_at(task, held_out, target, temperature(task, held_out, target))
-    return float(losses.mean() / max(losses.std(), 1e-12) * np.sqrt(len(lesson.validation)))
+    return float(losses.mean() / max(losses.std(), 1e-12) * np.sqrt(count))
 
 
 def _may_give_up(asked: Plan) -> bool:

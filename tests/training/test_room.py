@@ -6,7 +6,7 @@ import pytest
 import finetune as ft
 from finetune.features import Values
 from finetune.training.phase import Phase
-from finetune.training.room import _standard_errors, room_left
+from finetune.training.room import room_left, standard_errors
 from finetune.training.settle import SURE, settle
 from finetune.training.transfer import transfer
 from tests.training.tiny import around, lesson, state, tiny
@@ -88,16 +88,15 @@ def test_what_was_asked_for_is_done_also_where_validation_could_not_tell(texture
 @pytest.mark.parametrize("seed", range(4))
 def test_the_bound_is_that_of_the_rule_by_which_a_run_comes_to_rest(textures, count, seed):
     network = tiny()
-    what, task = lesson(textures, network)
+    _, task = lesson(textures, network)
     rng = np.random.default_rng(seed)
     classes = network.head.out_features
     target = rng.integers(classes, size=count)
     right = np.eye(classes, dtype=np.float32)[target]
     # Sure of each, and wrong in one of twenty.
     safe = 4 * np.eye(classes, dtype=np.float32)[np.where(np.arange(count) % 20, target, (target + 1) % classes)]
-    what = replace(what, target=target, train=np.arange(count), validation=np.arange(count))
     rests = settle(lambda share: (1 - share) * safe + share * 20 * right, target, task, metric="accuracy").share
-    assert (_standard_errors(task, what, safe) >= SURE) == (rests > 0)
+    assert (standard_errors(task, safe, target, count=count) >= SURE) == (rests > 0)
 
 
 @pytest.mark.parametrize("said", [{}, {"lr": 0.01}, {"phases": PHASES}])
